@@ -1,0 +1,40 @@
+"""Every string that others know us by: registered names, file names, state-dict prefixes. Strings only."""
+
+DISTRIBUTION = "modelscope-beit"
+COMMAND = "beit"
+
+# Registered names, as ModelScope's stock image classification spells them (modelscope.metainfo).
+TASK = "image-classification"
+MODEL = "ClassificationModel"
+TRAINER = "image-classification"
+PREPROCESSOR_GROUP = "cv"
+PREPROCESSOR = "image-classification-mmcv-preprocessor"
+BYPASS_PREPROCESSOR = "image-classification-bypass-preprocessor"
+PIPELINES = (
+    "image-classification",
+    "vit-base_image-classification_ImageNet-labels",
+    "vit-base_image-classification_Dailylife-labels",
+    "nextvit-small_image-classification_Dailylife-labels",
+    "convnext-base_image-classification_garbage",
+    "common-image-classification",
+    "easyrobust-classification",
+    "bnext-small_image-classification_ImageNet-labels",
+)
+# The one that the hub's BEiT v2 folders name, so the one that we write.
+WRITTEN_PIPELINE = "common-image-classification"
+
+# Hub ids that the demo and the documentation point to.
+HUB_BASE = "damo/cv_beitv2-base_image-classification_patch16_224_pt1k_ft22k_in1k"
+HUB_LARGE = "damo/cv_beitv2-large_image-classification_patch16_224_pt1k_ft22k_in1k"
+
+# Files of a model folder. Weight files are looked for in this order.
+CONFIGURATION_FILE = "configuration.json"
+MM_CONFIGURATION_FILE = "config.py"
+WEIGHT_FILES = ("pytorch_model.pt", "checkpoints.pth", "model.safetensors")
+WRITTEN_WEIGHT_FILE = "pytorch_model.pt"
+CLASS_NAMES_FILE = "classname.txt"
+CARD_FILE = "README.md"
+
+# State-dict prefixes of a classifier: the stock ModelScope (mmcls) layout, so hub weights load as they are.
+BACKBONE_PREFIX = "backbone."
+HEAD_PREFIX = "head.fc."
