@@ -1,0 +1,131 @@
+"""The parts of a transformer block. torch only.
+
+Letters used in all of network/: N batch, C channels of a token, H W pixels, P patches, T = 1 + P tokens,
+K classes, L blocks, A attention heads, D = C / A channels of a head.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modelscope_beit.network.relative_position import num_table_rows
+from modelscope_beit.settings.model import BackboneSettings
+
+
+class PatchEmbedding(nn.Module):
+    """Cuts pictures into patches and projects each to a token."""
+
+    def __init__(self, settings: BackboneSettings) -> None:
+        super().__init__()
+        size = settings.patch_size
+        self.proj = nn.Conv2d(settings.in_channels, settings.width, kernel_size=size, stride=size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns (N, P, C) from images (N, 3, H, W); patches row by row."""
+        projected: Tensor = self.proj(images)  # (N, C, rows, columns)
+        return projected.flatten(2).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention whose logits get a relative-position bias.
+
+    With qkv_bias "qv" the keys have no bias: it would add the same number to all logits of a query, which the
+    softmax removes (BEiT). Source: unilm/beit2 modeling_finetune.py.
+    """
+
+    def __init__(self, settings: BackboneSettings) -> None:
+        super().__init__()
+        width = settings.width
+        self.num_heads = settings.num_heads
+        self.attention_dropout = settings.attention_dropout
+        self.qkv = nn.Linear(width, 3 * width, bias=settings.qkv_bias == "full")
+        self.q_bias = self.v_bias = self.relative_position_bias_table = None
+        if settings.qkv_bias == "qv":
+            self.q_bias = nn.Parameter(torch.zeros(width))
+            self.v_bias = nn.Parameter(torch.zeros(width))
+        if settings.relative_position == "per_layer":
+            self.relative_position_bias_table = nn.Parameter(
+                torch.zeros(num_table_rows(*settings.grid), settings.num_heads)
+            )
+        self.proj = nn.Linear(width, width)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+        """Returns (N, T, C) from tokens (N, T, C) and the bias of the logits (A, T, T)."""
+        queries, keys, values = self._queries_keys_values(tokens)
+        mixed = F.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            # Under autocast the queries are in half precision; the mask must be of their type.
+            attn_mask=None if bias is None else bias.to(queries.dtype),
+            dropout_p=self.attention_dropout if self.training else 0.0,
+        )  # (N, A, T, D)
+        attended: Tensor = self.dropout(self.proj(mixed.transpose(1, 2).flatten(2)))
+        return attended
+
+    def weights(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+        """Returns the attention weights (N, A, T, T), which the fused forward pass never forms; rows sum to 1."""
+        queries, keys, _ = self._queries_keys_values(tokens)
+        logits = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-2, -1)
+        weights: Tensor = (logits if bias is None else logits + bias).softmax(dim=-1)
+        return weights
+
+    def qkv_bias(self) -> Tensor | None:
+        """Returns the bias (3 C) of queries, keys and values in one vector, if they have one."""
+        if self.q_bias is None or self.v_bias is None:
+            return self.qkv.bias
+        return torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
+
+    def _queries_keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = F.linear(tokens, self.qkv.weight, self.qkv_bias())  # (N, T, 3 C)
+        queries, keys, values = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return queries, keys, values  # (N, A, T, D) each
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU (the exact one, with erf), linear. Source: unilm/beit2: no dropout between the two."""
+
+    def __init__(self, settings: BackboneSettings) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(settings.width, settings.mlp_hidden)
+        self.fc2 = nn.Linear(settings.mlp_hidden, settings.width)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Returns (N, T, C) from tokens (N, T, C)."""
+        transformed: Tensor = self.dropout(self.fc2(F.gelu(self.fc1(tokens))))
+        return transformed
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: attention and feed-forward, each added to the tokens with layer scale.
+
+    drop_path: probability in [0, 1) of leaving out a branch, drawn for each picture.
+    """
+
+    def __init__(self, settings: BackboneSettings, drop_path: float) -> None:
+        super().__init__()
+        self.drop_path = drop_path
+        self.norm1 = nn.LayerNorm(settings.width, eps=settings.layer_norm_eps)
+        self.attn = Attention(settings)
+        self.norm2 = nn.LayerNorm(settings.width, eps=settings.layer_norm_eps)
+        self.mlp = FeedForward(settings)
+        self.gamma_1 = self.gamma_2 = None
+        if settings.layer_scale_init is not None:
+            self.gamma_1 = nn.Parameter(torch.full((settings.width,), settings.layer_scale_init))
+            self.gamma_2 = nn.Parameter(torch.full((settings.width,), settings.layer_scale_init))
+
+    def forward(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+        """Returns (N, T, C) from tokens (N, T, C) and the bias of the attention logits (A, T, T)."""
+        tokens = tokens + self._branch(self.attn(self.norm1(tokens), bias), self.gamma_1)
+        return tokens + self._branch(self.mlp(self.norm2(tokens)), self.gamma_2)
+
+    def _branch(self, branch: Tensor, gamma: Tensor | None) -> Tensor:
+        if gamma is not None:
+            branch = gamma * branch
+        if not self.training or self.drop_path == 0.0:
+            return branch
+        keep = 1.0 - self.drop_path
+        kept = torch.empty(len(branch), 1, 1, dtype=branch.dtype, device=branch.device).bernoulli_(keep)
+        return branch * (kept / keep)

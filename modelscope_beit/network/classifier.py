@@ -1,0 +1,73 @@
+"""The classifier: pictures to logits. torch only."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from modelscope_beit.network.backbone import BeitBackbone
+from modelscope_beit.network.blocks import Block
+from modelscope_beit.network.head import LinearHead
+from modelscope_beit.settings.model import ModelSettings
+
+
+class BeitClassifier(nn.Module):
+    """Backbone and linear head; its state dict has the layout of the stock ModelScope (mmcls) classifier."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.backbone = BeitBackbone(settings.backbone)
+        self.head = LinearHead(settings.backbone.width, settings.num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits (N, K), not probabilities, of images (N, 3, H, W), float, normalised.
+
+        Raises ImageError if H or W is no multiple of the patch, naming both.
+        """
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+def build_classifier(settings: ModelSettings, *, device: str | torch.device = "cpu") -> BeitClassifier:
+    """Returns a fresh classifier, initialised as for fine-tuning.
+
+    device: on "meta" nothing is allocated or initialised; weights are then assigned from a file.
+    """
+    with torch.device(device):
+        classifier = BeitClassifier(settings)
+    if torch.device(device).type != "meta":
+        initialise(classifier)
+    return classifier
+
+
+@torch.no_grad()
+def initialise(classifier: BeitClassifier) -> None:
+    """Gives all weights their values for training from scratch.
+
+    Linear layers, class token and positions: normal with deviation 0.02; biases and relative-position tables 0; the
+    output projections of block number l (from 1) divided by sqrt(2 l); the head multiplied by head_init_scale. The
+    patch embedding keeps PyTorch's default. Source: unilm/beit2 modeling_finetune.py.
+    """
+    backbone = classifier.backbone
+    for module in classifier.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    nn.init.trunc_normal_(backbone.cls_token, std=0.02)
+    if backbone.pos_embed is not None:
+        nn.init.trunc_normal_(backbone.pos_embed, std=0.02)
+    for number, block in enumerate(backbone.blocks, start=1):
+        assert isinstance(block, Block)
+        block.attn.proj.weight.div_(math.sqrt(2 * number))
+        block.mlp.fc2.weight.div_(math.sqrt(2 * number))
+    initialise_head(classifier)
+
+
+@torch.no_grad()
+def initialise_head(classifier: BeitClassifier) -> None:
+    """Gives the head fresh weights, as for a new set of classes."""
+    nn.init.trunc_normal_(classifier.head.fc.weight, std=0.02)
+    classifier.head.fc.weight.mul_(classifier.settings.head_init_scale)
+    nn.init.zeros_(classifier.head.fc.bias)
