@@ -1,0 +1,60 @@
+# `make demo` and `make test` are all that a newcomer needs; both set the environment up first.
+# Choose another Python with PYTHON=, another place for the environment with VENV=.
+
+PYTHON ?= python3
+VENV ?= .venv
+TESTS ?= tests
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up-finished
+# pip shows nothing but errors; what it did is in this file.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --log $(VENV)/pip.log
+EXTRAS := openmmlab,timm,onnx,openvino,demo,dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check check-install bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## make the environment in .venv (once; again when setup.py changes)
+
+$(STAMP): setup.py Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "Python 3.10 or newer is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make setup PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))' || \
+	  echo "Without OpenMMLab: mmcv 1.x does not build on Python 3.13 and newer. Everything else works."
+	@echo "Installing into $(VENV) (the first time: several minutes, about 6 GB; log in $(VENV)/pip.log) ..."
+	@$(PIP) install --upgrade 'pip>=25.3'
+	@echo 'setuptools<81' > $(VENV)/build-constraint.txt
+	@$(PIP) install --build-constraint $(VENV)/build-constraint.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+	@echo "The environment is ready: $$($(BIN)/python --version) in $(VENV)."
+
+demo: setup ## classify the pictures that come with the package, offline
+	@$(BIN)/beit demo
+
+test: setup ## run the tests (two cores: a few minutes)
+	@$(BIN)/python -m pytest -q -n 2 $(TESTS)
+
+test-slow: setup ## run the slow tests too: base and large networks, whole programs
+	@$(BIN)/python -m pytest -q -m 'not fresh_install' $(TESTS)
+
+check: setup ## format, lint, types, then all tests and guards
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q -n 2 $(TESTS)
+
+check-install: setup ## a plain `pip install .` in a fresh environment gives the same scores
+	@$(BIN)/python -m pytest -q -m fresh_install $(TESTS)
+
+bench: setup ## measure start-up, speed and memory beside the stock pipeline
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

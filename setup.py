@@ -1,0 +1,98 @@
+"""Metadata, dependencies, extras and the console command. Settings of tools are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """Returns the version that the package states, without importing it (that would need torch)."""
+    source = (ROOT / "modelscope_beit" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+    if found is None:
+        raise RuntimeError('modelscope_beit/__init__.py has no line like: __version__ = "1.2.3"')
+    return found.group(1)
+
+
+# Lower bounds are the oldest releases with what the package uses; there is no upper bound, because a cap
+# that turns out to be wrong cannot be lifted by the person who meets it.
+INSTALL_REQUIRES = [
+    "torch>=2.4",
+    "torchvision>=0.19",
+    "accelerate>=1.0",
+    "modelscope[framework]>=1.40",
+    "addict>=2.4",
+    "datasets>=4.0",
+    "pillow>=10.3",
+    "safetensors>=0.4.3",
+    "rich>=13.0",
+    "matplotlib>=3.8",
+    "numpy>=1.26",
+]
+
+EXTRAS_REQUIRE = {
+    # OpenMMLab's last 1.x/0.x releases. mmcv's sdist builds only with setuptools below 81, which one asks for
+    # with `pip install --build-constraint` (see the Makefile), and not at all on Python 3.13: so, an extra.
+    "openmmlab": [
+        'mmcv==1.7.2; python_version < "3.13"',
+        'mmcls==0.25.0; python_version < "3.13"',
+    ],
+    "timm": ["timm>=1.0"],
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+    "openvino": ["openvino>=2024.4"],
+    "demo": ["gradio>=5.0"],
+    "dev": [
+        "build>=1.2",
+        "hypothesis>=6.100",
+        "mypy>=1.11",
+        "pytest>=8.0",
+        "pytest-xdist>=3.6",
+        "ruff>=0.9",
+        "scikit-learn>=1.5",
+        "scipy>=1.14",
+        "transformers>=4.45",
+    ],
+}
+
+setup(
+    name="modelscope-beit",
+    version=version(),
+    description="BEiT v2 image classification for ModelScope: its model cards' scripts work again.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The modelscope_beit authors",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["modelscope_beit", "modelscope_beit.*"]),
+    package_data={
+        "modelscope_beit": [
+            "py.typed",
+            "labels/*",
+            "embedded/**/*",
+        ]
+    },
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+    entry_points={"console_scripts": ["beit = modelscope_beit.__main__:main"]},
+    keywords=["BEiT", "vision transformer", "image classification", "ModelScope", "PyTorch"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Natural Language :: English",
+        "Natural Language :: Chinese (Simplified)",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+)
