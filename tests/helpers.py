@@ -43,7 +43,7 @@ TINY_CONFIGURATION: dict[str, Any] = {
     },
     "dataset": {"classes": None},
     "preprocessor": {
-        "type": "image-classification-mmcv-preprocessor",
+        "type": "image-classification-bypass-preprocessor",
         "val": [
             {"type": "LoadImageFromFile"},
             {"type": "Resize", "size": [36, -1], "backend": "pillow", "interpolation": "bicubic"},

@@ -5,8 +5,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import helpers
 import pytest
+
+import helpers
 
 NAME = "modelscope_beit"
 
@@ -49,7 +50,7 @@ def part_name(module: str) -> str:
 
 
 def imported_modules(tree: ast.AST) -> list[tuple[int, str]]:
-    """Returns (line, dotted name) of every import, also inside functions and by `require("x")`, `import_module("x")`."""
+    """Returns (line, dotted name) of every import, in functions too, and by `require("x")`, `import_module("x")`."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

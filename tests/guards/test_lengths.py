@@ -4,8 +4,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import helpers
 import pytest
+
+import helpers
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

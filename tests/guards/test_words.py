@@ -3,8 +3,9 @@
 import re
 import subprocess
 
-import helpers
 import pytest
+
+import helpers
 
 # The patterns are written so that they do not match themselves.
 FORBIDDEN = {
