@@ -1,0 +1,56 @@
+"""From a batch of pictures to class probabilities, and from those to the best few names. torch and numpy."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from modelscope_beit.errors import SettingsError
+
+
+class TopClasses(NamedTuple):
+    """The best classes of one picture, best first: names, and (k,) float32 probabilities beside them."""
+
+    labels: tuple[str, ...]
+    scores: np.ndarray
+
+
+def class_probabilities(network: nn.Module, images: torch.Tensor) -> np.ndarray:
+    """Returns the class probabilities (N, K) of a batch, float32, each row summing to 1.
+
+    network: images -> logits, in eval mode: a classifier or its inference form.
+    images: (N, 3, H, W), normalised, on any device; they are moved to the network's device and precision.
+    The softmax runs in float64 on the logits as the network gave them, so the result is the exact softmax
+    rounded once: within 1e-7 of the stock pipeline's float32 softmax, and the same on every device.
+    """
+    parameter = next(network.parameters(), None)
+    if parameter is not None:
+        images = images.to(device=parameter.device, dtype=parameter.dtype)
+    with torch.inference_mode():
+        logits = network(images)
+    # To the processor first: not every accelerator has float64.
+    probabilities: np.ndarray = logits.cpu().double().softmax(dim=1).float().numpy()
+    return probabilities
+
+
+def top_classes(probabilities: np.ndarray, class_names: Sequence[str], k: int) -> list[TopClasses]:
+    """Returns the k best classes of each of the N rows of probabilities (N, K), best first.
+
+    Classes with equal probability stay in the order of class_names. k is clipped to K; k < 1 raises
+    SettingsError, as does a number of names other than K.
+    """
+    num_classes = probabilities.shape[1]
+    if k < 1:
+        raise SettingsError(f"topk must be at least 1, not {k}: it is the number of classes per picture.")
+    if len(class_names) != num_classes:
+        raise SettingsError(
+            f"There are {len(class_names)} class names for a network of {num_classes} classes; "
+            f"the model folder must name each class once, in the order of the head's rows."
+        )
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]  # (N, min(k, K))
+    return [
+        TopClasses(tuple(class_names[column] for column in columns), row[columns])
+        for row, columns in zip(probabilities, best, strict=True)
+    ]

@@ -1,0 +1,101 @@
+"""From what a person names (files, folders, URLs, a list on standard input) to one picture after another.
+
+Lazy: at any time only the names in one folder and in the folders above it are held, so a million files in
+many folders need no more memory than one of those folders.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from modelscope_beit.errors import ImageError
+
+IMAGE_SUFFIXES = frozenset(
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
+STANDARD_INPUT = "-"
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def expand_sources(named: Sequence[str], listed: Iterable[str] = ()) -> Iterator[str]:
+    """Returns an iterator over the paths and URLs of all pictures, in the order in which they were named.
+
+    named: files (any suffix), folders (searched in depth, ordered by name; hidden entries are passed over and
+        files are chosen by their suffix), URLs, and "-" for the list.
+    listed: lines of the list, one path, folder or URL each; empty lines are passed over. Read lazily.
+    Raises ImageError at once, before anything is read, naming every path that does not exist and every folder
+    without a picture. A line of the list that names nothing is passed on: it fails when it is read.
+    """
+    problems = [problem for name in named if (problem := _problem(name))]
+    if problems:
+        raise ImageError("These pictures cannot be found: " + "; ".join(problems) + ".")
+    return _expand(named, listed)
+
+
+def is_url(name: str) -> bool:
+    """Says whether a name is a URL (scheme://...) and not a path."""
+    return _URL.match(name) is not None
+
+
+def _problem(name: str) -> str | None:
+    """What is wrong with a name from the command line, or None."""
+    if name == STANDARD_INPUT or is_url(name):
+        return None
+    if not os.path.exists(name):
+        return f"{name or 'the empty name'} does not exist"
+    if os.path.isdir(name):
+        if not os.access(name, os.R_OK | os.X_OK):
+            return f"the folder {name} may not be read"
+        if next(_pictures_in(name, frozenset()), None) is None:
+            suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+            return f"the folder {name} and the folders in it have no picture ({suffixes})"
+    return None
+
+
+def _expand(named: Iterable[str], listed: Iterable[str]) -> Iterator[str]:
+    for name in named:
+        if name == STANDARD_INPUT:
+            for line in listed:
+                if line.strip():
+                    yield from _pictures_of(line.rstrip("\r\n"))
+        else:
+            yield from _pictures_of(name)
+
+
+def _pictures_of(name: str) -> Iterator[str]:
+    """Pictures of one file, URL or folder; a folder without any is passed on, so that it gets a row."""
+    if is_url(name) or not os.path.isdir(name):
+        yield name
+        return
+    is_empty = True
+    for path in _pictures_in(name, frozenset()):
+        is_empty = False
+        yield path
+    if is_empty:
+        yield name
+
+
+def _pictures_in(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """Pictures of a folder, ordered by the parts of their paths.
+
+    above: device and inode of the folders on the way here. Links to folders are followed, since data sets are
+    often put together from them, but not back into a folder above.
+    """
+    try:
+        status = os.stat(folder)
+        with os.scandir(folder) as entries:
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
+        names = sorted((entry.name, entry.is_dir()) for entry in shown)
+    except OSError:
+        yield folder  # Reading it as a picture fails, and so it gets a row that says why.
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    for name, is_folder in names:
+        path = os.path.join(folder, name)
+        if is_folder:
+            yield from _pictures_in(path, above | {here})
+        elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            yield path

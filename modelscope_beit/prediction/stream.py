@@ -1,0 +1,130 @@
+"""From a stream of pictures to a stream of predictions: threads decode while the network runs.
+
+The order is kept, memory is bounded by the batch, and a picture that cannot be read costs its own row only.
+"""
+
+import os
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from modelscope_beit.errors import ImageError, SettingsError
+from modelscope_beit.images.evaluation_transform import EvaluationTransform
+from modelscope_beit.images.reading import read_image
+from modelscope_beit.model_folder.opening import OpenedModel
+from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.prediction.classifying import class_probabilities, top_classes
+from modelscope_beit.prediction.look_ahead import map_ahead
+
+_NOT_FINITE = "The network's scores are not finite numbers: its weights, or its precision, are broken."
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one picture: the best classes, best first, or why there are none.
+
+    source: the path or URL; of a picture that has neither, its place in the stream, "#0" being the first.
+    labels, scores: names and probabilities of the best classes; both empty if there is an error.
+    """
+
+    source: str
+    labels: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture on its way: its name, and pixels (3, H, W) or the reason why there are none."""
+
+    source: str
+    pixels: torch.Tensor | None
+    error: str | None = None
+
+
+def predict_stream(
+    model: OpenedModel,
+    sources: Iterable[Any],
+    *,
+    batch_size: int = 32,
+    workers: int | None = None,
+    topk: int = 5,
+) -> Generator[Prediction, None, None]:
+    """Returns an iterator over the predictions of all pictures, in their order.
+
+    sources: whatever images/reading.py reads; taken a little ahead of the predictions, never as a whole.
+    batch_size: pictures per pass through the network. At most two batches and a picture per worker exist at a time.
+    workers: decoding threads; None: one per processor, at most 8. The network's own threads are torch's.
+    topk: classes told per picture, at most all.
+    Raises SettingsError at once for a number below 1. Closing the iterator ends the threads; an error of
+    the sources' own iterator reaches the caller.
+    """
+    workers = min(8, os.cpu_count() or 1) if workers is None else workers
+    numbers = {"batch_size": batch_size, "workers": workers, "topk": topk}
+    problems = [f"{name} must be at least 1, not {value}" for name, value in numbers.items() if value < 1]
+    if problems:
+        raise SettingsError("; ".join(problems) + ".")
+    return _predictions(model, sources, batch_size, workers, topk)
+
+
+def _predictions(
+    model: OpenedModel, sources: Iterable[Any], batch_size: int, workers: int, topk: int
+) -> Generator[Prediction, None, None]:
+    fast_form = inference_form(model.network)
+
+    def prepare(numbered: tuple[int, Any]) -> _Picture:
+        return _prepare(*numbered, model.transform)
+
+    with closing(map_ahead(prepare, enumerate(sources), workers=workers, ahead=batch_size + workers)) as pictures:
+        while batch := list(islice(pictures, batch_size)):
+            yield from _classify(model, fast_form, batch, topk)
+
+
+def _prepare(number: int, source: Any, transform: EvaluationTransform) -> _Picture:
+    name = _printable(source, number)
+    try:
+        return _Picture(name, transform(read_image(source)))
+    except ImageError as error:
+        return _Picture(name, None, str(error))
+
+
+def _printable(source: Any, number: int) -> str:
+    if isinstance(source, dict):
+        source = source.get("image")
+    if isinstance(source, str | os.PathLike):
+        # A name that is not UTF-8 (allowed on Linux) could otherwise neither be printed nor written.
+        return os.fspath(source).encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"#{number}"
+
+
+def _classify(model: OpenedModel, fast_form: nn.Module, batch: list[_Picture], topk: int) -> Iterator[Prediction]:
+    """Predictions of one batch. Pictures of equal size share a pass; without a crop their sizes differ."""
+    by_size: dict[torch.Size, list[int]] = {}
+    predictions = [Prediction(picture.source, error=picture.error) for picture in batch]
+    for place, picture in enumerate(batch):
+        if picture.pixels is not None:
+            by_size.setdefault(picture.pixels.shape, []).append(place)
+    for size, places in by_size.items():
+        images = torch.stack([pixels for place in places if (pixels := batch[place].pixels) is not None])
+        # The fast form has one size only; the classifier itself interpolates its positions.
+        fits = size[1:] == model.network.settings.backbone.image_size
+        try:
+            probabilities = class_probabilities(fast_form if fits else model.network, images)
+        except ImageError as error:
+            for place in places:
+                predictions[place] = replace(predictions[place], error=str(error))
+            continue
+        best = top_classes(probabilities, model.class_names, topk)
+        for place, (labels, scores) in zip(places, best, strict=True):
+            if np.isfinite(scores).all():
+                told = replace(predictions[place], labels=labels, scores=tuple(scores.tolist()))
+            else:
+                told = replace(predictions[place], error=_NOT_FINITE)
+            predictions[place] = told
+    yield from predictions
