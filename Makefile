@@ -6,8 +6,10 @@ VENV ?= .venv
 TESTS ?= tests
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up-finished
-# pip shows nothing but errors; what it did is in this file.
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --log $(VENV)/pip.log
+# What pip says goes into this file; its end is shown if pip fails.
+LOG := $(VENV)/pip.log
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+FAILED := { tail -n 25 $(LOG); echo "The installation failed; all that pip said is in $(LOG)."; exit 1; }
 EXTRAS := openmmlab,timm,onnx,openvino,demo,dev
 
 .DEFAULT_GOAL := help
@@ -19,18 +21,18 @@ help: ## show this list
 setup: $(STAMP) ## make the environment in .venv (once; again when setup.py changes)
 
 $(STAMP): setup.py Makefile
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	  echo "Python 3.10 or newer is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name another one: make setup PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))' || \
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || \
 	  echo "Without OpenMMLab: mmcv 1.x does not build on Python 3.13 and newer. Everything else works."
-	@echo "Installing into $(VENV) (the first time: several minutes, about 6 GB; log in $(VENV)/pip.log) ..."
-	@$(PIP) install --upgrade 'pip>=25.3'
-	@echo 'setuptools<81' > $(VENV)/build-constraint.txt
-	@$(PIP) install --build-constraint $(VENV)/build-constraint.txt --editable '.[$(EXTRAS)]'
+	@echo "Installing into $(VENV): the first time it takes several minutes and 7 GB (progress: $(LOG)) ..."
+	@$(PIP) install --upgrade 'pip>=25.3' >$(LOG) 2>&1 || $(FAILED)
+	@echo 'setuptools<81' >$(VENV)/build-constraint.txt
+	@$(PIP) install --build-constraint $(VENV)/build-constraint.txt --editable '.[$(EXTRAS)]' >>$(LOG) 2>&1 || $(FAILED)
 	@touch $@
 	@echo "The environment is ready: $$($(BIN)/python --version) in $(VENV)."
 

@@ -13,11 +13,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import helpers
 import pytest
 import torch
 from PIL import Image
 
+import helpers
 from modelscope_beit.network.classifier import BeitClassifier, build_classifier
 from modelscope_beit.settings.model import BackboneSettings, ModelSettings
 

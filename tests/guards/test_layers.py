@@ -35,7 +35,7 @@ PARTS = {
     "data": part(2, "torch datasets numpy"),
     "checkpoints": part(2, "torch numpy safetensors timm transformers"),
     "network": part(1, "torch"),
-    "images": part(1, "torch torchvision numpy PIL"),
+    "images": part(1, "torch torchvision numpy PIL cv2"),
     "settings": part(0.5),
     "names": part(0),
     "errors": part(0),
