@@ -5,17 +5,15 @@ many folders need no more memory than one of those folders.
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from modelscope_beit.errors import ImageError
+from modelscope_beit.images.downloading import is_url
 
 IMAGE_SUFFIXES = frozenset(
     ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 STANDARD_INPUT = "-"
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def expand_sources(named: Sequence[str], listed: Iterable[str] = ()) -> Iterator[str]:
@@ -31,11 +29,6 @@ def expand_sources(named: Sequence[str], listed: Iterable[str] = ()) -> Iterator
     if problems:
         raise ImageError("These pictures cannot be found: " + "; ".join(problems) + ".")
     return _expand(named, listed)
-
-
-def is_url(name: str) -> bool:
-    """Says whether a name is a URL (scheme://...) and not a path."""
-    return _URL.match(name) is not None
 
 
 def _problem(name: str) -> str | None:

@@ -4,7 +4,7 @@ The order is kept, memory is bounded by the batch, and a picture that cannot be 
 """
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -82,28 +82,28 @@ def _predictions(
         return _prepare(*numbered, model.transform)
 
     with closing(map_ahead(prepare, enumerate(sources), workers=workers, ahead=batch_size + workers)) as pictures:
-        while batch := list(islice(pictures, batch_size)):
-            yield from _classify(model, fast_form, batch, topk)
+        # No name for the batch, so that its pixels are gone before the next one is gathered.
+        while predictions := _classify(model, fast_form, list(islice(pictures, batch_size)), topk):
+            yield from predictions
 
 
 def _prepare(number: int, source: Any, transform: EvaluationTransform) -> _Picture:
-    name = _printable(source, number)
+    if isinstance(source, dict):
+        source = source.get("image")
+    name = _printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else f"#{number}"
     try:
         return _Picture(name, transform(read_image(source)))
     except ImageError as error:
-        return _Picture(name, None, str(error))
+        # The row names the picture already.
+        return _Picture(name, None, _printable(str(error)).removeprefix(f"{name}: "))
 
 
-def _printable(source: Any, number: int) -> str:
-    if isinstance(source, dict):
-        source = source.get("image")
-    if isinstance(source, str | os.PathLike):
-        # A name that is not UTF-8 (allowed on Linux) could otherwise neither be printed nor written.
-        return os.fspath(source).encode("utf-8", "backslashreplace").decode("utf-8")
-    return f"#{number}"
+def _printable(text: str) -> str:
+    """The text with escapes for bytes that are not UTF-8, which Linux allows in names, and no file or terminal."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _classify(model: OpenedModel, fast_form: nn.Module, batch: list[_Picture], topk: int) -> Iterator[Prediction]:
+def _classify(model: OpenedModel, fast_form: nn.Module, batch: list[_Picture], topk: int) -> list[Prediction]:
     """Predictions of one batch. Pictures of equal size share a pass; without a crop their sizes differ."""
     by_size: dict[torch.Size, list[int]] = {}
     predictions = [Prediction(picture.source, error=picture.error) for picture in batch]
@@ -127,4 +127,4 @@ def _classify(model: OpenedModel, fast_form: nn.Module, batch: list[_Picture], t
             else:
                 told = replace(predictions[place], error=_NOT_FINITE)
             predictions[place] = told
-    yield from predictions
+    return predictions

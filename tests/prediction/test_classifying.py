@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.prediction.classifying import class_probabilities, top_classes
@@ -20,7 +19,7 @@ def test_class_probabilities__equals_the_stock_softmax() -> None:
     logits = torch.randn(64, 1000) * 8
     probabilities = class_probabilities(Logits(), logits)
     assert probabilities.dtype == np.float32
-    np.testing.assert_allclose(probabilities, F.softmax(logits, dim=1).numpy(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(probabilities, torch.softmax(logits, dim=1).numpy(), rtol=0, atol=1e-6)
     np.testing.assert_allclose(probabilities.sum(axis=1, dtype=np.float64), 1.0, atol=1e-6)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelscope_beit.errors import ImageError
-from modelscope_beit.prediction.sources import expand_sources, is_url
+from modelscope_beit.prediction.sources import expand_sources
 
 
 @pytest.fixture
@@ -104,11 +104,3 @@ def test_expand_sources__holds_one_folder_at_a_time(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert count == 4000
     assert peak < 200_000  # All 4,000 paths would be more than half a megabyte.
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("https://a/b.jpg", True), ("s3://bucket/key", True), ("C:\\a.jpg", False), ("a/b.jpg", False), ("//a", False)],
-)
-def test_is_url__tells_urls_from_paths(name: str, expected: bool) -> None:
-    assert is_url(name) is expected
