@@ -1,0 +1,113 @@
+"""The README.md of a model folder: the front matter that the hub reads, then what a person wants to know."""
+
+import json
+from dataclasses import dataclass
+
+from modelscope_beit import __version__, names
+from modelscope_beit.settings.configuration import FolderSettings
+from modelscope_beit.settings.model import BackboneSettings, ModelSettings
+from modelscope_beit.settings.preprocessing import Step, write_steps
+
+# Steps that change no pixel.
+_PLUMBING = ("LoadImageFromFile", "ImageToTensor", "Collect")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the weights of a folder come from.
+
+    description: what they are, as a noun phrase. digest: "sha256:..." of the file they were read from.
+    license: as the hub spells it, e.g. "Apache License 2.0"; "other" if nobody said.
+    """
+
+    description: str
+    digest: str
+    license: str = "other"
+
+
+def write_card(title: str, settings: FolderSettings, class_names: tuple[str, ...], origin: Origin) -> str:
+    """Returns the text of a model card; title: one line, e.g. the name of the folder."""
+    front_matter = "\n".join(
+        [
+            "---",
+            "frameworks:",
+            "- pytorch",
+            # A JSON string is a YAML string, whatever is in it.
+            f"license: {json.dumps(origin.license, ensure_ascii=False)}",
+            "tasks:",
+            f"- {names.TASK}",
+            "---",
+        ]
+    )
+    rows = {
+        "Source": origin.description,
+        "Digest of the source": origin.digest,
+        "Network": architecture_in_words(settings.model),
+        "Input": "; ".join(steps_in_words(settings.preprocessing)),
+        "Classes": f"{len(class_names)}: {some_names(class_names)}",
+        "Written by": f"{names.DISTRIBUTION} {__version__}",
+    }
+    table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {_cell(text)} |" for name, text in rows.items())])
+    license_line = (
+        "Nobody said under which license the weights are; ask where they come from.\n\n"
+        if origin.license == "other"
+        else ""
+    )
+    return f"{front_matter}\n\n# {title}\n\n{table}\n\n{license_line}{_USAGE}"
+
+
+_USAGE = f"""## Use
+
+```python
+import modelscope_beit
+from modelscope.pipelines import pipeline
+
+classify = pipeline("{names.TASK}", model="this/folder")
+print(classify("picture.jpg"))
+```
+
+```
+pip install {names.DISTRIBUTION}
+{names.COMMAND} predict this/folder picture.jpg
+```
+"""
+
+
+def architecture_in_words(model: ModelSettings) -> str:
+    """Returns one line about a network, e.g. "12 blocks of width 768, 12 heads, patches of 16 on 224x224 pixels"."""
+    backbone = model.backbone
+    height, width = backbone.image_size
+    return (
+        f"{backbone.depth} blocks of width {backbone.width}, {backbone.num_heads} heads, "
+        f"patches of {backbone.patch_size} on {height}x{width} pixels, {_positions(backbone)}, "
+        f"{'mean of the patch tokens' if backbone.pooling == 'mean' else 'class token'}"
+    )
+
+
+def steps_in_words(steps: tuple[Step, ...]) -> list[str]:
+    """Returns one line for each step that changes the picture, e.g. "CenterCrop crop_size 224"."""
+    lines = []
+    for step in write_steps(steps):
+        if step["type"] not in _PLUMBING:
+            values = ", ".join(f"{name} {_short(value)}" for name, value in step.items() if name != "type")
+            lines.append(f"{step['type']} {values}".strip())
+    return lines
+
+
+def some_names(class_names: tuple[str, ...], count: int = 5) -> str:
+    """Returns the first few class names, with dots if there are more."""
+    return "; ".join([*class_names[:count], *(["..."] if len(class_names) > count else [])])
+
+
+def _positions(backbone: BackboneSettings) -> str:
+    kinds = {"per_layer": ["relative positions per block"], "shared": ["relative positions shared by all blocks"]}
+    found = kinds.get(backbone.relative_position, []) + ["absolute positions"] * backbone.absolute_position
+    return " and ".join(found) or "no positions"
+
+
+def _short(value: object) -> str:
+    return "x".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,35 @@
+"""Runs the config.py of the first ModelScope folders (2022), for those who trust it. No mmcv is needed."""
+
+import runpy
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelscope_beit import names
+from modelscope_beit.errors import ModelFolderError
+
+
+def run_mm_configuration(file: Path) -> dict[str, object]:
+    """Runs a config.py and returns what it says, in the words of configuration.json.
+
+    Its `model` becomes model.mm_model, its `data.test.pipeline` preprocessor.val, as ModelScope's stock class does.
+    This executes the file: ask for trust first. Raises ModelFolderError if it fails, inherits from other files
+    (`_base_`), or has no model.
+    """
+    try:
+        values = runpy.run_path(str(file))
+    except Exception as error:
+        raise ModelFolderError(f"Running {file} failed: {type(error).__name__}: {error}") from error
+    if "_base_" in values:
+        raise ModelFolderError(
+            f"{file} inherits from {values['_base_']!r} (_base_), but only a config.py that is whole can be used; "
+            "write the inherited values into it."
+        )
+    if not isinstance(values.get("model"), Mapping):
+        raise ModelFolderError(f"{file} must set `model` to a mapping (type, backbone, neck, head).")
+    steps: object = values.get("data")
+    for name in ("test", "pipeline"):
+        steps = steps.get(name) if isinstance(steps, Mapping) else None
+    return {
+        "model": {"type": names.MODEL, "mm_model": values["model"]},
+        "preprocessor": {"val": steps},
+    }
