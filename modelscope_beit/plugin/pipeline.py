@@ -1,0 +1,188 @@
+"""The image classification pipeline, under every name of the stock one."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from modelscope.models.base import Model
+from modelscope.outputs import OutputKeys
+from modelscope.pipelines.base import Pipeline
+from modelscope.pipelines.builder import PIPELINES
+from modelscope.preprocessors.base import Preprocessor
+from modelscope.utils.constant import Invoke
+
+from modelscope_beit import names
+from modelscope_beit.errors import ImageError, SettingsError, require
+from modelscope_beit.images.reading import read_image
+from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.plugin.host_fixes import register_over
+from modelscope_beit.plugin.hub import download_model
+from modelscope_beit.plugin.inputs import is_stream, picture_in
+from modelscope_beit.plugin.model import ClassificationModel
+from modelscope_beit.plugin.preprocessor import (
+    ImageClassificationBypassPreprocessor,
+    ImageClassificationMmcvPreprocessor,
+)
+from modelscope_beit.plugin.routing import is_ours
+from modelscope_beit.prediction.classifying import class_probabilities, top_classes
+from modelscope_beit.prediction.look_ahead import map_ahead
+
+_STOCK_MODULE = "modelscope.pipelines.cv.image_classification_pipeline"
+_DECODING_THREADS = min(8, os.cpu_count() or 1)
+
+
+class BeitImageClassificationPipeline(Pipeline):
+    """Pictures to class names with probabilities, as the stock pipeline gives them; calls are thread-safe.
+
+    model: a model folder, a hub id, or a ClassificationModel. Its weights are read when the first picture comes.
+    preprocessor: called with an array (H, W, 3), blue, green, red, instead of the folder's own; gives {"img": pixels}.
+    device: "cpu", "gpu", "gpu:1", "cuda:1"; the processor where there is no GPU.
+    kwargs: what the host's Pipeline and Model know (trust_remote_code, device_map, compile, compile_options).
+    """
+
+    _model_prepare: bool
+    _network: torch.nn.Module
+
+    def __init__(
+        self,
+        model: str | ClassificationModel,
+        preprocessor: Preprocessor | None = None,
+        config_file: str | None = None,
+        device: str = "gpu",
+        auto_collate: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(model, str):
+            folder = _local_folder(model)
+            model = Model.from_pretrained(folder, device=device, invoked_by=Invoke.PIPELINE, **kwargs)
+            assert isinstance(model, ClassificationModel), "the host builds what `is_ours` promised"
+        # Given a preprocessor, the host builds none; a configured bypass preprocessor would answer with nothing.
+        if preprocessor is None or isinstance(preprocessor, ImageClassificationBypassPreprocessor):
+            preprocessor = ImageClassificationMmcvPreprocessor(
+                model.model_dir, trust_remote_code=model.trust_remote_code
+            )
+        super().__init__(
+            config_file=config_file,
+            model=model,
+            preprocessor=preprocessor,
+            device=device,
+            auto_collate=auto_collate,
+            **kwargs,
+        )
+
+    @classmethod
+    def _instantiate(cls, **kwargs: Any) -> Pipeline:
+        """Builds the pipeline, or the stock one for a model that is none of ours: untouched, with the same keywords."""
+        model = kwargs.get("model")
+        if isinstance(model, ClassificationModel) or (isinstance(model, str) and is_ours(_local_folder(model))):
+            return cls(**kwargs)
+        stock = require(_STOCK_MODULE, extra="openmmlab", purpose="for models of other classes")
+        pipeline: Pipeline = stock.GeneralImageClassificationPipeline(**kwargs)
+        return pipeline
+
+    def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns {"scores": [...], "labels": [...]} of a picture, best class first.
+
+        input: a path, URL, picture, array (blue, green, red) or a mapping that holds one (a row of a data set).
+            A list gives the list of results; a generator, iterator or data set gives a generator of results.
+        batch_size: pictures per pass through the network; None: one, and nothing is read ahead.
+        topk: classes per picture, 5 unless told, at most all. Other keywords are passed over, as the host does.
+        Scores are numpy.float64: they have `.item()` and can be written as JSON.
+        Raises ImageError for a picture that cannot be read; in a list or stream it ends the call, naming the place.
+        """
+        batch_size = kwargs.pop("batch_size", None)
+        _check_count("batch_size", 1 if batch_size is None else batch_size)
+        _check_count("topk", kwargs.get("topk", 1))
+        self.prepare_model()
+        parameters = self._sanitize_parameters(**kwargs)
+        if is_stream(input):
+            return self._results(input, batch_size, parameters)
+        if isinstance(input, list | tuple):
+            return list(self._results(input, batch_size, parameters))
+        return self._result(self.preprocess(input, **parameters[0]), parameters)
+
+    def prepare_model(self) -> None:
+        """Moves the network to its device and brings it into its fastest form; later calls do nothing."""
+        if self._model_prepare:
+            return
+        with self._model_prepare_lock:
+            if self._model_prepare:
+                return
+            self.model.to(self.device).eval()
+            self._network = inference_form(self.model.cls_model)
+            if self._compile:
+                self._network.compile(**self._compile_options)
+            self._model_prepare = True
+
+    def preprocess(self, inputs: Any, **preprocess_params: Any) -> dict[str, torch.Tensor]:
+        """Returns {"img": pixels (1, 3, H, W)} of one picture, normalised."""
+        picture: Any = read_image(picture_in(inputs))
+        if not isinstance(self.preprocessor, ImageClassificationMmcvPreprocessor):
+            picture = np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
+        pixels: torch.Tensor = self.preprocessor(picture, **preprocess_params)["img"]
+        return {"img": pixels[None] if pixels.ndim == 3 else pixels}
+
+    def forward(self, inputs: dict[str, Any], **forward_params: Any) -> np.ndarray:
+        """Returns class probabilities (N, K), float32, of {"img": pixels (N, 3, H, W)}."""
+        self.prepare_model()
+        images = inputs["img"]
+        # Without a crop among the steps, pictures keep sizes of their own; the fast form has only one.
+        fits = images.shape[2:] == self.model.cls_model.settings.backbone.image_size
+        return class_probabilities(self._network if fits else self.model.cls_model, images)
+
+    def postprocess(self, inputs: Any, topk: int = 5, **post_params: Any) -> dict[str, list[Any]]:
+        """Returns the best classes of the first row of probabilities (N, K)."""
+        (best,) = top_classes(np.asarray(inputs)[:1], self.model.CLASSES, topk)
+        return {OutputKeys.SCORES: list(best.scores.astype(np.float64)), OutputKeys.LABELS: list(best.labels)}
+
+    def _result(self, prepared: dict[str, Any], parameters: tuple[dict, dict, dict]) -> dict[str, list[Any]]:
+        return self.postprocess(self.forward(prepared, **parameters[1]), **parameters[2])
+
+    def _results(
+        self, inputs: Iterable[Any], batch_size: int | None, parameters: tuple[dict, dict, dict]
+    ) -> Iterator[dict[str, list[Any]]]:
+        """Results in order. With a batch_size, threads decode the next batch while the network has this one."""
+        if batch_size is None:
+            for number, value in enumerate(inputs):
+                yield self._result(self._preprocess_numbered(number, value, parameters[0]), parameters)
+            return
+        decoded = map_ahead(
+            lambda numbered: self._preprocess_numbered(*numbered, parameters[0]),
+            enumerate(inputs),
+            workers=_DECODING_THREADS,
+            ahead=2 * batch_size,
+        )
+        with closing(decoded):
+            while batch := list(islice(decoded, batch_size)):
+                for row in self._probabilities(batch, parameters[1]):
+                    yield self.postprocess(row, **parameters[2])
+
+    def _preprocess_numbered(self, number: int, value: Any, params: dict[str, Any]) -> dict[str, torch.Tensor]:
+        try:
+            return self.preprocess(value, **params)
+        except ImageError as error:
+            raise ImageError(f"Picture {number} of the input, counting from 0: {error}") from error
+
+    def _probabilities(self, batch: list[dict[str, torch.Tensor]], params: dict[str, Any]) -> Iterator[np.ndarray]:
+        """Probabilities (1, K) of each picture; those of different sizes cannot share a pass."""
+        images = [prepared["img"] for prepared in batch]
+        passes = [torch.cat(images)] if len({image.shape for image in images}) == 1 else images
+        for together in passes:
+            for row in self.forward({"img": together}, **params):
+                yield row[None]
+
+
+def _local_folder(model: str) -> str:
+    return model if os.path.exists(model) else str(download_model(model))
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}.")
+
+
+register_over(_STOCK_MODULE, PIPELINES, names.TASK, names.PIPELINES, BeitImageClassificationPipeline)
