@@ -106,7 +106,7 @@ def _positions(backbone: BackboneSettings) -> str:
 
 
 def _short(value: object) -> str:
-    return "x".join(str(part) for part in value) if isinstance(value, list | tuple) else str(value)
+    return f"({', '.join(map(str, value))})" if isinstance(value, list | tuple) else str(value)
 
 
 def _cell(text: str) -> str:
