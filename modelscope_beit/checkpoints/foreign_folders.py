@@ -1,0 +1,190 @@
+"""Reads the configuration files of transformers and timm folders, without these libraries. Standard library only."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelscope_beit.checkpoints.files import INDEX_SUFFIX
+from modelscope_beit.checkpoints.infer import Hints
+from modelscope_beit.checkpoints.input_recipes import HALF, IMAGENET_MEAN, IMAGENET_STD, InputRecipe, Triple
+from modelscope_beit.errors import CheckpointError
+
+CONFIG_FILE = "config.json"
+PROCESSOR_FILE = "preprocessor_config.json"
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# Pillow's numbers of the filters.
+PILLOW_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+# What a processor of transformers does where its file is silent.
+_PROCESSOR_DEFAULTS: dict[str, dict[str, Any]] = {
+    "Beit": {"resample": 3, "image_mean": HALF, "image_std": HALF, "do_center_crop": False},
+    "ViT": {"resample": 2, "image_mean": HALF, "image_std": HALF, "do_center_crop": False},
+    "DeiT": {
+        "resample": 3,
+        "image_mean": IMAGENET_MEAN,
+        "image_std": IMAGENET_STD,
+        "size": {"height": 256, "width": 256},
+        "do_center_crop": True,
+    },
+}
+# Arguments of timm's models that change what is computed but not the keys.
+_TIMM_REFUSED = ("act_layer", "norm_layer", "embed_norm_layer", "mlp_layer", "class_token", "no_embed_class")
+
+
+@dataclass(frozen=True)
+class ForeignFolder:
+    """What the files beside the weights say.
+
+    title: library and architecture. class_names: None where they are only numbered. pooling is among the hints.
+    """
+
+    title: str
+    weights: Path
+    hints: Hints
+    recipe: InputRecipe
+    class_names: tuple[str, ...] | None
+
+
+def read_transformers_folder(folder: Path) -> ForeignFolder:
+    """Returns what config.json and preprocessor_config.json of a BEiT or ViT folder say.
+
+    Raises CheckpointError for other models, and for what our network or steps cannot express.
+    """
+    path = folder / CONFIG_FILE
+    config = read_json(path)
+    kind = config.get("model_type")
+    if kind not in ("beit", "vit"):
+        reason = (
+            " DeiT has a second, distillation token there, which no plain classifier has." if kind == "deit" else ""
+        )
+        raise CheckpointError(f"{path}: model_type is {kind!r}, but only 'beit' and 'vit' can be read.{reason}")
+    if config.get("hidden_act", "gelu") != "gelu":
+        raise CheckpointError(f"{path}: hidden_act is {config['hidden_act']!r}, but only 'gelu' can be computed.")
+    patch = _square(config.get("patch_size", 16), path)
+    height, width = _pair(config.get("image_size", 224))
+    names = _names(config.get("id2label"))
+    pooling: Any = None
+    if kind == "beit":
+        pooling = "mean" if config.get("use_mean_pooling", True) else "class_token"
+    hints = Hints(
+        num_heads=config.get("num_attention_heads", 12),
+        grid=(height // patch, width // patch),
+        layer_norm_eps=config.get("layer_norm_eps", 1e-12),
+        pooling=pooling,
+    )
+    recipe = _processor_recipe(folder, "Beit" if kind == "beit" else "ViT")
+    architecture = (config.get("architectures") or [f"{kind} model"])[0]
+    return ForeignFolder(f"transformers {architecture}", weights_in(folder), hints, recipe, names)
+
+
+def read_timm_folder(folder: Path) -> ForeignFolder:
+    """Returns what the config.json of a timm folder says.
+
+    Raises CheckpointError for what our network or steps cannot express.
+    """
+    path = folder / CONFIG_FILE
+    config = read_json(path)
+    # Old files have the contents of pretrained_cfg on the top level.
+    pretrained = config.get("pretrained_cfg", config)
+    arguments = config.get("model_args", {})
+    refused = [name for name in _TIMM_REFUSED if name in arguments]
+    if refused:
+        raise CheckpointError(f"{path}: model_args has {', '.join(refused)}, which our network does not know.")
+    if pretrained.get("crop_mode", "center") not in ("center", "squash"):
+        raise CheckpointError(f"{path}: crop_mode {pretrained['crop_mode']!r} is unknown; known: center, squash.")
+    height, width = _pair(arguments.get("img_size", list(pretrained.get("input_size", (3, 224, 224)))[1:]))
+    patch = arguments.get("patch_size")
+    hints = Hints(
+        num_heads=arguments.get("num_heads"),
+        grid=(height // patch, width // patch) if isinstance(patch, int) else None,
+        num_classes=config.get("num_classes") or None,
+        pooling={"avg": "mean", "token": "class_token"}.get(config.get("global_pool", "")),  # type: ignore[arg-type]
+    )
+    recipe = InputRecipe(
+        _triple(pretrained.get("mean", IMAGENET_MEAN), path),
+        _triple(pretrained.get("std", IMAGENET_STD), path),
+        crop_pct=pretrained.get("crop_pct", 0.875),
+        interpolation=pretrained.get("interpolation", "bicubic"),
+        squash=pretrained.get("crop_mode") == "squash",
+    )
+    names = _names(pretrained.get("label_names"))
+    return ForeignFolder(f"timm {config['architecture']}", weights_in(folder), hints, recipe, names)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the JSON object of a file; raises CheckpointError if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"Expected a JSON object in {path}, but reading it failed: {error}.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"Expected a JSON object in {path}, but it holds a {type(content).__name__}.")
+    return content
+
+
+def weights_in(folder: Path, names: tuple[str, ...] = _WEIGHT_FILES) -> Path:
+    """Returns the weight file of a folder, or the index of its several files; raises CheckpointError if none."""
+    for name in names:
+        for path in (folder / name, folder / f"{name}{INDEX_SUFFIX}"):
+            if path.is_file():
+                return path
+    raise CheckpointError(f"Expected weights in {folder}, in one of {', '.join(names)}, but there is none.")
+
+
+def _processor_recipe(folder: Path, kind: str) -> InputRecipe:
+    """Returns the recipe of a preprocessor_config.json; of the library's defaults if there is none."""
+    path = folder / PROCESSOR_FILE
+    given = read_json(path) if path.is_file() else {}
+    named = str(given.get("image_processor_type", given.get("feature_extractor_type", kind)))
+    defaults = next((value for name, value in _PROCESSOR_DEFAULTS.items() if named.startswith(name)), {})
+    config = {"size": {"height": 224, "width": 224}} | _PROCESSOR_DEFAULTS[kind] | defaults | given
+    if config.get("do_rescale", True) and not math.isclose(
+        config.get("rescale_factor", 1 / 255), 1 / 255, rel_tol=1e-3
+    ):
+        raise CheckpointError(f"{path}: rescale_factor is {config['rescale_factor']}, but only 1/255 can be expressed.")
+    if not config.get("do_resize", True) or not config.get("do_rescale", True):
+        raise CheckpointError(f"{path}: do_resize and do_rescale have to be true.")
+    normalised = config.get("do_normalize", True)
+    size, crop = config["size"], config.get("crop_size", 224)
+    squash = not (isinstance(size, Mapping) and "shortest_edge" in size)
+    resized = _pair(size if squash else size["shortest_edge"])
+    resize = (resized[0], _pair(crop)[0]) if config["do_center_crop"] else None
+    return InputRecipe(
+        _triple(config["image_mean"], path) if normalised else (0.0, 0.0, 0.0),
+        _triple(config["image_std"], path) if normalised else (1.0, 1.0, 1.0),
+        resize=None if resize and resize[0] == resize[1] else resize,
+        interpolation=PILLOW_FILTERS[config.get("resample", 3)],
+        squash=squash,
+    )
+
+
+def _names(labels: object) -> tuple[str, ...] | None:
+    """Returns class names in the order of the classes; None for transformers' LABEL_0, LABEL_1 ..."""
+    if isinstance(labels, Mapping):
+        labels = [labels[key] for key in sorted(labels, key=lambda key: int(key))]
+    if not isinstance(labels, list) or all(str(label) == f"LABEL_{number}" for number, label in enumerate(labels)):
+        return None
+    return tuple(str(label) for label in labels)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    """Returns (height, width) out of one number, a list of two or a mapping with these names."""
+    if isinstance(value, Mapping):
+        return int(value["height"]), int(value["width"])
+    height, width = (value, value) if isinstance(value, int) else value
+    return int(height), int(width)
+
+
+def _square(value: Any, path: Path) -> int:
+    height, width = _pair(value)
+    if height != width:
+        raise CheckpointError(f"{path}: patches of {height}x{width} pixels are not square.")
+    return height
+
+
+def _triple(values: Any, path: Path) -> Triple:
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        raise CheckpointError(f"{path}: mean and std must have three numbers, not {values!r}.")
+    return float(values[0]), float(values[1]), float(values[2])

@@ -1,0 +1,118 @@
+"""Proves a conversion: the same pictures through the library that the weights come from, and through ours.
+
+The only file here that asks for timm and transformers, and only inside functions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modelscope_beit.checkpoints.convert import from_native
+from modelscope_beit.checkpoints.files import read_weights
+from modelscope_beit.checkpoints.foreign_folders import CONFIG_FILE
+from modelscope_beit.checkpoints.load import as_float32, classifier_with
+from modelscope_beit.checkpoints.source import Source
+from modelscope_beit.checkpoints.targets import timm_layout, timm_model, transformers_config
+from modelscope_beit.errors import CheckpointError, MissingPackageError, require
+from modelscope_beit.settings.model import ModelSettings
+
+_NUM_PICTURES = 2
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What is known about a conversion.
+
+    num_mapped, num_dropped: keys of the file. initialised: our keys with fresh values. digest: of the weights.
+    library: what the logits were compared with, "" if that was not possible. largest_difference: of the logits, over
+    a fixed batch of random pictures at the file's own size. reason: why there is no comparison, or how it was made.
+    """
+
+    num_mapped: int
+    num_dropped: int
+    initialised: tuple[str, ...]
+    digest: str
+    library: str
+    largest_difference: float | None
+    reason: str
+
+
+def prove(source: Source) -> Proof:
+    """Returns the proof of an opened checkpoint; missing libraries are a reason, not an error."""
+    conversion = source.conversion
+    library, difference, reason = "", None, ""
+    if conversion.initialised:
+        reason = f"the file has no {', '.join(conversion.initialised)}, so it gives no logits to compare"
+    else:
+        name = "transformers" if source.layout.startswith("transformers-") else "timm"
+        build: Callable[[Source, ModelSettings], tuple[nn.Module, str]] = _transformers_model
+        if name == "timm":
+            build = _timm_model
+        try:
+            theirs, reason = build(source, _file_settings(source))
+            difference, library = _largest_difference(theirs, source), name
+        except (MissingPackageError, CheckpointError) as error:
+            reason = str(error)
+    return Proof(
+        len(conversion.mapped),
+        len(conversion.dropped),
+        conversion.initialised,
+        source.digest,
+        library,
+        difference,
+        reason,
+    )
+
+
+def _file_settings(source: Source) -> ModelSettings:
+    """Returns the settings before a change of size, which the libraries make in other ways."""
+    return source.settings.with_image_size(*source.file_image_size)
+
+
+@torch.no_grad()
+def _largest_difference(theirs: nn.Module, source: Source) -> float:
+    settings = _file_settings(source)
+    tensors = {key: as_float32(tensor) for key, tensor in source.conversion.tensors.items()}
+    ours = classifier_with(settings, tensors).eval()
+    shape = (_NUM_PICTURES, settings.backbone.in_channels, *settings.backbone.image_size)
+    pictures = torch.randn(shape, generator=torch.Generator().manual_seed(_SEED))
+    output: Any = theirs.float().eval()(pictures)
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    return float((logits - ours(pictures)).abs().max())
+
+
+def _transformers_model(source: Source, settings: ModelSettings) -> tuple[nn.Module, str]:
+    """Returns the model that transformers makes of the folder, or of the file and a configuration by us."""
+    transformers = require("transformers", extra="dev", purpose="to compare the logits with those of transformers")
+    automatic = transformers.AutoModelForImageClassification
+    if (source.path / CONFIG_FILE).is_file():
+        return automatic.from_pretrained(str(source.path), local_files_only=True), "opened by transformers itself"
+    values = transformers_config(settings)
+    config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    tensors = read_weights(source.weights).tensors
+    return automatic.from_pretrained(None, config=config, state_dict=tensors), "with a configuration inferred by us"
+
+
+def _timm_model(source: Source, settings: ModelSettings) -> tuple[nn.Module, str]:
+    """Returns timm's model with the file's own weights; those of the mm family are renamed by us first."""
+    timm = require("timm", extra="timm", purpose="to compare the logits with those of timm")
+    architecture, arguments = timm_model(settings)
+    model = timm.create_model(
+        architecture, num_classes=settings.num_classes, in_chans=settings.backbone.in_channels, **arguments
+    )
+    if source.layout in ("unilm", "timm-vit"):
+        tensors, reason = dict(read_weights(source.weights).tensors), "with the file's own keys"
+        for key in source.conversion.dropped:
+            del tensors[key]
+    else:
+        tensors = from_native(source.conversion.tensors, timm_layout(settings))
+        reason = "after the keys were renamed by us"
+    model.load_state_dict(tensors, strict=True)
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = settings.backbone.layer_norm_eps
+    return model, reason
