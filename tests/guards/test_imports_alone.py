@@ -13,7 +13,8 @@ PARTS = sorted({path.relative_to(helpers.PACKAGE).parts[0].removesuffix(".py") f
 # that has seen no module of ours, so that none works only because of what another one imported before.
 IN_A_CHILD_EACH = """
 import os, sys, warnings
-for name in ("torch", "torchvision", "modelscope", "PIL.Image", "safetensors.torch", "rich", "matplotlib"):
+others = "torch torchvision modelscope.pipelines.base PIL.Image safetensors.torch rich matplotlib"
+for name in others.split():
     __import__(name)
 sys.stdout.flush(), sys.stderr.flush()
 os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)

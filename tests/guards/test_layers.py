@@ -28,9 +28,9 @@ def part(layer: float, packages: str = "") -> Part:
 PARTS = {
     "__main__": part(6),
     "commands": part(6, "rich matplotlib numpy PIL pyarrow"),
-    "plugin": part(5, "modelscope torch numpy PIL"),
+    "plugin": part(5, "modelscope modelscope_hub torch numpy PIL"),
     "openmmlab": part(4, "mmcv mmcls torch numpy"),
-    "prediction": part(3.5, "torch numpy PIL"),
+    "prediction": part(3.5, "torch numpy PIL pyarrow"),
     "model_folder": part(3, "torch numpy safetensors"),
     "data": part(2, "torch datasets numpy"),
     "checkpoints": part(2, "torch numpy safetensors timm transformers"),
