@@ -1,0 +1,156 @@
+"""From a checkpoint of any known kind to a model folder, or to the format of another library, with a proof."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from modelscope_beit import names
+from modelscope_beit.checkpoints.foreign_folders import CONFIG_FILE
+from modelscope_beit.checkpoints.input_recipes import Family
+from modelscope_beit.checkpoints.proof import Proof, prove
+from modelscope_beit.checkpoints.source import Source, open_source
+from modelscope_beit.checkpoints.targets import write_timm, write_transformers, write_unilm
+from modelscope_beit.errors import CheckpointError, ModelFolderError
+from modelscope_beit.model_folder.card import Origin, write_card
+from modelscope_beit.model_folder.label_files import check_label_count, known_labels, read_labels
+from modelscope_beit.model_folder.opening import read_folder_settings
+from modelscope_beit.model_folder.writing import check_target, write_model_folder
+from modelscope_beit.settings.configuration import FolderSettings
+
+Target = Literal["modelscope", "unilm", "timm", "transformers"]
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """What is to become of a checkpoint.
+
+    to: the format; "unilm" gives a single file, the others a folder. labels: a text file of class names, one a line.
+    image_size: (height, width) in pixels that positions are changed to. family: what a file without a configuration
+    is. num_classes: classes of the fresh head that weights without one get. overwrite: replace what is there.
+    """
+
+    to: Target = "modelscope"
+    labels: Path | None = None
+    image_size: tuple[int, int] | None = None
+    family: Family | None = None
+    num_classes: int | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was done.
+
+    names_origin: where the class names come from, in words. written: the target, read back; its weights are those of
+    the source, bit for bit. proof: a comparison with the library that the source comes from, or that the target is for.
+    """
+
+    source: Source
+    written: Source
+    class_names: tuple[str, ...] | None
+    names_origin: str
+    proof: Proof
+
+
+def convert(source_path: Path, target: Path, request: ConversionRequest) -> Converted:
+    """Writes a checkpoint in another format, reads it back and returns the proof that it is the same.
+
+    Raises CheckpointError, SettingsError or UntrustedCodeError for the source, ModelFolderError for the target and for
+    class names that are missing or do not fit; then nothing was written.
+    """
+    target = target.expanduser().absolute()
+    _check_target(target, request)
+    labels = None if request.labels is None else read_labels(request.labels)
+    num_classes = request.num_classes or (None if labels is None else len(labels))
+    source = open_source(source_path, family=request.family, image_size=request.image_size, num_classes=num_classes)
+    class_names, names_origin = _class_names(source, labels, request, num_classes)
+    settings = replace(_folder_settings(source), class_names=class_names)
+    # Before writing, which may replace the very file.
+    proof = prove(source)
+    _write(target, settings, source, request)
+    written = _read_back(source, target)
+    if request.to != "modelscope":
+        proof = prove(written)
+    return Converted(source, written, class_names, names_origin, proof)
+
+
+def _check_target(target: Path, request: ConversionRequest) -> None:
+    if request.to != "unilm":
+        check_target(target, overwrite=request.overwrite and request.to == "modelscope")
+    elif target.is_dir() or (target.exists() and not request.overwrite):
+        what = "is a folder" if target.is_dir() else "exists"
+        raise ModelFolderError(f"{target} {what}; give the name of a new file, e.g. {target.name}.pth.")
+
+
+def _class_names(
+    source: Source, labels: tuple[str, ...] | None, request: ConversionRequest, num_classes: int | None
+) -> tuple[tuple[str, ...] | None, str]:
+    """Returns the names and, in words, where they come from; no names only where the target does not need them."""
+    count = source.settings.num_classes
+    has_fresh_head = any(key.startswith(names.HEAD_PREFIX) for key in source.conversion.initialised)
+    if has_fresh_head and num_classes is None:
+        raise ModelFolderError(
+            f"{source.path} has no classifier. For a fresh one, to be trained, say for which classes: "
+            "--labels FILE with one name a line, or --num-classes N."
+        )
+    if labels is not None:
+        check_label_count(labels, count, str(request.labels))
+        return labels, f"{request.labels}"
+    if source.class_names is not None:
+        return source.class_names, "the source"
+    if has_fresh_head:
+        return tuple(f"class {number}" for number in range(count)), "numbers, since the head is fresh"
+    if (known := known_labels(count)) is not None:
+        return known, f"{'ImageNet-1k' if count == 1000 else 'ImageNet-22k'}, assumed because there are {count:,}"
+    if request.to == "modelscope":
+        raise ModelFolderError(
+            f"{source.path} does not say what its {count} classes are called; give --labels FILE with one name a line."
+        )
+    return None, "nowhere"
+
+
+def _folder_settings(source: Source) -> FolderSettings:
+    """Returns the settings to write; the training recipe of a ModelScope folder is kept."""
+    settings = FolderSettings(source.settings, source.preprocessing)
+    # Mirrors of transformers models have a configuration.json too, but no network in it.
+    if (source.path / CONFIG_FILE).is_file() or not (source.path / names.CONFIGURATION_FILE).is_file():
+        return settings
+    kept = read_folder_settings(source.path)
+    extra = dict(kept.extra)
+    if kept.model.backbone.image_size != source.settings.backbone.image_size:
+        # Its training crops have the old size; the defaults follow the new one.
+        extra.pop("preprocessor", None)
+    return replace(settings, pipeline=kept.pipeline, extra=extra)
+
+
+def _write(target: Path, settings: FolderSettings, source: Source, request: ConversionRequest) -> None:
+    if request.to == "unilm":
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_unilm(target, settings.model, source.tensors)
+    elif request.to == "timm":
+        write_timm(target, settings, source.tensors)
+    elif request.to == "transformers":
+        write_transformers(target, settings, source.tensors)
+    else:
+        assert settings.class_names is not None, "a model folder gets class names or is refused"
+        card = write_card(target.name, settings, settings.class_names, Origin(source.description, source.digest))
+        write_model_folder(target, settings, source.tensors, card=card, overwrite=request.overwrite)
+
+
+def _read_back(source: Source, target: Path) -> Source:
+    """Opens what was written; raises CheckpointError unless it holds the very numbers that were to be written."""
+    written = open_source(target)
+    expected, found = source.tensors, written.tensors
+    different = [
+        key
+        for key in sorted(expected.keys() | found.keys())
+        if key not in expected or key not in found or not torch.equal(expected[key], found[key])
+    ]
+    if different:
+        raise CheckpointError(
+            f"{target} was written, but reading it back gives other numbers for {', '.join(different[:5])}. "
+            "Check the disk, and do not use what was written."
+        )
+    return written
