@@ -193,3 +193,49 @@ def test_open_model__hub_id_says_how_to_get_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelFolderError, match="modelscope download --model damo/some_model"):
         open_model("damo/some_model")
+
+
+def save_as_mmcv_does(model, folder, mm_model, class_names):
+    runner = pytest.importorskip("mmcv.runner", reason="mmcv writes the checkpoint")
+    folder.mkdir()
+    # CLASSES as a tuple, versions, time: what mmcv's own training leaves.
+    runner.save_checkpoint(model, str(folder / "pytorch_model.pt"), meta={"CLASSES": class_names, "epoch": 3})
+    configuration = helpers.TINY_CONFIGURATION | {"model": {"type": "ClassificationModel", "mm_model": mm_model}}
+    (folder / "configuration.json").write_text(json.dumps(configuration))
+
+
+@pytest.mark.openmmlab
+def test_open_model__folder_of_the_stock_beit_v2(tmp_path, monkeypatch):
+    mmcls_models = pytest.importorskip("mmcls.models", reason="the stock class is the oracle and needs mmcls")
+    backbones = pytest.importorskip(
+        "modelscope.models.cv.image_classification.backbones.beit_v2", reason="ModelScope's backbone needs mmcls"
+    )
+    for table, value in (("embed_dims", 32), ("depths", 2), ("num_heads", 2), ("mlp_ratios", 2)):
+        monkeypatch.setitem(getattr(backbones.BEiTv2, table), "tiny", value)
+    mm_model = copy.deepcopy(helpers.TINY_CONFIGURATION["model"]["mm_model"])
+    mm_model["backbone"]["arch"] = "tiny"
+    stock = helpers.with_random_weights(mmcls_models.build_classifier(mm_model)).eval()
+    save_as_mmcv_does(stock, tmp_path / "m", helpers.TINY_CONFIGURATION["model"]["mm_model"], helpers.TINY_CLASSES)
+    opened = open_model(tmp_path / "m")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = stock.simple_test(images, softmax=False, post_process=False)
+        assert torch.allclose(opened.network(images), expected, atol=1e-5)
+    assert opened.class_names == helpers.TINY_CLASSES
+
+
+@pytest.mark.openmmlab
+def test_open_model__folder_of_mmcls_vision_transformer(tmp_path):
+    mmcls_models = pytest.importorskip("mmcls.models", reason="mmcls is the oracle")
+    size = {"embed_dims": 32, "num_layers": 2, "num_heads": 2, "feedforward_channels": 64}
+    mm_model = {
+        "type": "ImageClassifier",
+        "backbone": {"type": "VisionTransformer", "arch": size, "img_size": 32, "patch_size": 8},
+        "head": {"type": "VisionTransformerClsHead", "num_classes": 5, "in_channels": 32},
+    }
+    stock = helpers.with_random_weights(mmcls_models.build_classifier(copy.deepcopy(mm_model))).eval()
+    save_as_mmcv_does(stock, tmp_path / "m", mm_model, helpers.TINY_CLASSES)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = stock.simple_test(images, softmax=False, post_process=False)
+        assert torch.allclose(open_model(tmp_path / "m").network(images), expected, atol=1e-5)
