@@ -4,7 +4,7 @@ The numbers equal those of mmcls 0.25's Compose of the same steps, given the pic
 and padding treat the channels alike, so the picture stays RGB until the end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ class EvaluationTransform:
         place = kinds.index(Normalize)
         normalize = steps[place]
         assert isinstance(normalize, Normalize)
-        self._before = [_pixel_function(step) for step in steps[:place] if isinstance(step, Resize | CenterCrop | Pad)]
+        self._before = [step for step in steps[:place] if isinstance(step, Resize | CenterCrop | Pad)]
         self._after = [step for step in steps[place:] if isinstance(step, CenterCrop | Pad)]
         self._channels = (0, 1, 2) if normalize.to_rgb else (2, 1, 0)
         self._values = _normalized_bytes(normalize)
@@ -56,14 +56,14 @@ class EvaluationTransform:
         if picture.mode != "RGB":
             raise ImageError(f"An RGB picture is expected, not one of mode {picture.mode}; read it with read_image.")
         pixels: Pixels = picture
-        for function in self._before:
-            pixels = function(pixels)
+        for step in self._before:
+            pixels = _applied(pixels, step)
         array = np.asarray(pixels)  # (H, W, 3) uint8
         normalized = np.empty((3, *array.shape[:2]), np.float32)
         for place, channel in enumerate(self._channels):
             np.take(self._values[place], array[:, :, channel], out=normalized[place], mode="clip")
-        for step in self._after:
-            normalized = _crop_or_pad(normalized, step)
+        for late_step in self._after:
+            normalized = _crop_or_pad(normalized, late_step)
         return torch.from_numpy(normalized)
 
 
@@ -79,12 +79,13 @@ def _normalized_bytes(normalize: Normalize) -> np.ndarray:
     return (difference.astype(np.float64) * factor).astype(np.float32)
 
 
-def _pixel_function(step: Resize | CenterCrop | Pad) -> Callable[[Pixels], Pixels]:
+def _applied(pixels: Pixels, step: Resize | CenterCrop | Pad) -> Pixels:
+    """Returns the pixels after a step that comes before Normalize."""
     if isinstance(step, Resize):
-        return lambda pixels: _resize(pixels, *_resized_size(*_size(pixels), step), step)
+        return _resize(pixels, *_resized_size(*_size(pixels), step), step)
     if isinstance(step, CenterCrop):
-        return lambda pixels: _center_crop(pixels, step)
-    return lambda pixels: _pad(np.asarray(pixels), step, reverse_values=True)
+        return _center_crop(pixels, step)
+    return _pad(np.asarray(pixels), step, reverse_values=True)
 
 
 def _size(pixels: Pixels) -> tuple[int, int]:

@@ -244,8 +244,10 @@ def evaluation_steps(
     share = crop_pct or 1.0
     side = resize or math.floor(max(height, width) / share)
     size = (side, -1)
-    if squash:
-        size = (side, side) if resize else (math.floor(height / share), math.floor(width / share))
+    if squash and resize is None:
+        size = (math.floor(height / share), math.floor(width / share))
+    elif squash:
+        size = (side * height // max(height, width), side * width // max(height, width))
     # One number where one is enough: stock mmcls takes no JSON list as crop_size.
     crop = CenterCrop(height if height == width else (height, width))
     return (

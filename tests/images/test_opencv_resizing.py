@@ -10,28 +10,49 @@ from modelscope_beit.errors import MissingPackageError
 from modelscope_beit.images import opencv_resizing
 from modelscope_beit.images.opencv_resizing import resize_like_opencv
 
-cv2 = pytest.importorskip("cv2", reason="OpenCV, the oracle of these tests, comes with the extra openmmlab")
-
-FILTERS = {
-    "nearest": cv2.INTER_NEAREST,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-    "area": cv2.INTER_AREA,
-    "lanczos": cv2.INTER_LANCZOS4,
-}
+FILTERS = {"nearest": "INTER_NEAREST", "bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC"}
+FILTERS |= {"area": "INTER_AREA", "lanczos": "INTER_LANCZOS4"}
 SIDES = st.integers(1, 300)
+
+
+@pytest.fixture(scope="module")
+def by_opencv():
+    cv2 = pytest.importorskip("cv2", reason="OpenCV, the oracle, comes with the extra openmmlab")
+
+    def resize(pixels: np.ndarray, width: int, height: int, interpolation: str) -> np.ndarray:
+        return cv2.resize(
+            np.ascontiguousarray(pixels), (width, height), interpolation=getattr(cv2, FILTERS[interpolation])
+        )
+
+    return resize
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
+@pytest.mark.parametrize(
+    ("interpolation", "height", "width", "expected"),
+    [
+        ("bilinear", 3, 5, [[0, 102, 255, 108, 10], [100, 117, 143, 87, 50], [200, 132, 30, 66, 90]]),
+        ("bilinear", 5, 2, [[64, 71], [73, 72], [111, 73], [148, 74], [157, 75]]),
+        ("nearest", 3, 5, [[0, 0, 255, 255, 10], [0, 0, 255, 255, 10], [200, 200, 30, 30, 90]]),
+    ],
+)
+def test_resize_like_opencv__golden_values(interpolation, height, width, expected):
+    # Computed by OpenCV 5.0.0 and 4.10.0, cv2.resize, so that something is checked where OpenCV is not installed.
+    pixels = np.repeat(np.array([[0, 255, 10], [200, 30, 90]], np.uint8)[:, :, None], 3, axis=2)
+    resized = resize_like_opencv(pixels, width, height, interpolation)
+    assert_array_equal(resized, np.repeat(np.array(expected)[:, :, None], 3, axis=2))
+
+
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @given(height=SIDES, width=SIDES, new_height=SIDES, new_width=SIDES, seed=st.integers(0, 2**16))
 @settings(max_examples=300, deadline=None)
-def test_resize_like_opencv__equals_opencv(interpolation, height, width, new_height, new_width, seed):
+@pytest.mark.openmmlab
+def test_resize_like_opencv__equals_opencv(by_opencv, interpolation, height, width, new_height, new_width, seed):
     pixels = noise(height, width, seed)
-    expected = cv2.resize(pixels, (new_width, new_height), interpolation=FILTERS[interpolation])
+    expected = by_opencv(pixels, new_width, new_height, interpolation)
     assert_array_equal(resize_like_opencv(pixels, new_width, new_height, interpolation), expected)
 
 
@@ -51,22 +72,25 @@ def test_resize_like_opencv__equals_opencv(interpolation, height, width, new_hei
         ((224, 224), (224, 224)),
     ],
 )
-def test_resize_like_opencv__special_sizes(interpolation, size, new_size):
+@pytest.mark.openmmlab
+def test_resize_like_opencv__special_sizes(by_opencv, interpolation, size, new_size):
     pixels = noise(*size)
-    expected = cv2.resize(pixels, new_size[::-1], interpolation=FILTERS[interpolation])
+    expected = by_opencv(pixels, new_size[1], new_size[0], interpolation)
     assert_array_equal(resize_like_opencv(pixels, new_size[1], new_size[0], interpolation), expected)
 
 
-def test_resize_like_opencv__array_with_gaps():
+@pytest.mark.openmmlab
+def test_resize_like_opencv__array_with_gaps(by_opencv):
     pixels = noise(80, 90)[::-1, 3:70, ::-1]
-    expected = cv2.resize(np.ascontiguousarray(pixels), (50, 60))
+    expected = by_opencv(pixels, 50, 60, "bilinear")
     assert_array_equal(resize_like_opencv(pixels, 50, 60, "bilinear"), expected)
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "area", "lanczos"])
-def test_resize_like_opencv__filters_of_opencv_itself(interpolation):
+@pytest.mark.openmmlab
+def test_resize_like_opencv__filters_of_opencv_itself(by_opencv, interpolation):
     pixels = noise(80, 90)
-    expected = cv2.resize(pixels, (50, 60), interpolation=FILTERS[interpolation])
+    expected = by_opencv(pixels, 50, 60, interpolation)
     assert_array_equal(resize_like_opencv(pixels, 50, 60, interpolation), expected)
 
 

@@ -109,6 +109,7 @@ def test_read_image__unknown_exif_orientation(orientation):
     assert_array_equal(np.asarray(read_image(content)), np.asarray(PHOTOGRAPH))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_read_image__broken_exif():
     content = encoded(PHOTOGRAPH, "PNG", exif=b"Exif\0\0MM\0*\0\0\0\xff broken")
     assert_array_equal(np.asarray(read_image(content)), np.asarray(PHOTOGRAPH))

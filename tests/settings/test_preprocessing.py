@@ -232,6 +232,7 @@ MEAN_STD = {"mean": [127.5] * 3, "std": [127.5] * 3}
         ({"image_size": (192, 256), "squash": True}, (192, 256), None),
         ({"image_size": 384, "crop_pct": 0.96, "squash": True}, (400, 400), 384),
         ({"image_size": 224, "resize": 256, "squash": True}, (256, 256), 224),
+        ({"image_size": (168, 224), "resize": 256, "squash": True}, (192, 256), (168, 224)),
     ],
 )
 def test_evaluation_steps__sizes(arguments, size, crop):
