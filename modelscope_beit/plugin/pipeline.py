@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from modelscope.models.base import Model
 from modelscope.outputs import OutputKeys
 from modelscope.pipelines.base import Pipeline
 from modelscope.pipelines.builder import PIPELINES
 from modelscope.preprocessors.base import Preprocessor
-from modelscope.utils.constant import Invoke
 
 from modelscope_beit import names
 from modelscope_beit.errors import ImageError, SettingsError, require
@@ -57,9 +55,7 @@ class BeitImageClassificationPipeline(Pipeline):
         **kwargs: Any,
     ) -> None:
         if isinstance(model, str):
-            folder = _local_folder(model)
-            model = Model.from_pretrained(folder, device=device, invoked_by=Invoke.PIPELINE, **kwargs)
-            assert isinstance(model, ClassificationModel), "the host builds what `is_ours` promised"
+            model = ClassificationModel(_local_folder(model), device=device, **kwargs)
         # Given a preprocessor, the host builds none; a configured bypass preprocessor would answer with nothing.
         if preprocessor is None or isinstance(preprocessor, ImageClassificationBypassPreprocessor):
             preprocessor = ImageClassificationMmcvPreprocessor(

@@ -46,7 +46,8 @@ def test_names__are_those_that_the_host_spells() -> None:
         "from modelscope.metainfo import Models, Pipelines, Preprocessors, Trainers\n"
         "from modelscope.utils.constant import Fields, ModelFile, Tasks\n"
         "print(Tasks.image_classification, Models.classification_model, Trainers.image_classification, Fields.cv,\n"
-        "Preprocessors.image_classification_mmcv_preprocessor, Preprocessors.image_classification_bypass_preprocessor,\n"
+        "Preprocessors.image_classification_mmcv_preprocessor,\n"
+        "Preprocessors.image_classification_bypass_preprocessor,\n"
         "ModelFile.CONFIGURATION, ModelFile.TORCH_MODEL_FILE, Pipelines.common_image_classification)"
     )
     assert tuple(fresh_interpreters.output_of(program).split()) == (
