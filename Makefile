@@ -55,7 +55,7 @@ check-install: setup ## a plain `pip install .` in a fresh environment gives the
 	@$(BIN)/python -m pytest -q -m fresh_install $(TESTS)
 
 bench: setup ## measure start-up, speed and memory beside the stock pipeline
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python benchmarks/cold_start.py
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
