@@ -82,3 +82,9 @@ def photographs() -> tuple[Image.Image, ...]:
 def source_files() -> list[Path]:
     """Returns every Python file of the package, sorted."""
     return sorted(PACKAGE.rglob("*.py"))
+
+
+def short_id(value: object) -> str:
+    """Returns a name for a parameter: short, and the same in every process that runs tests, so without addresses."""
+    text = str(value)
+    return type(value).__name__ if " at 0x" in text or len(text) > 60 else text

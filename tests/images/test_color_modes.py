@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
+import helpers
 from modelscope_beit.images.color_modes import to_rgb
 
 RAMP = np.linspace(0, 65535, 48 * 32).reshape(32, 48).astype(np.uint16)
@@ -74,7 +75,7 @@ def test_to_rgb__grey_of_16_bits_big_endian():
         (np.array([[-1e-3, 1e-3]], np.float32), [[0, 255]]),
         (np.array([[-3e38, 3e38]], np.float32), [[0, 255]]),
     ],
-    ids=str,
+    ids=helpers.short_id,
 )
 def test_to_rgb__values_of_32_bits(values, expected):
     assert_array_equal(shown(Image.fromarray(values))[..., 2], expected)

@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 from PIL import ExifTags, Image, ImageOps
 from sklearn.datasets import load_sample_image
 
+import helpers
 from modelscope_beit.errors import ImageError
 from modelscope_beit.images import reading
 from modelscope_beit.images.reading import read_image
@@ -223,7 +224,7 @@ def test_read_image__decompression_warning_made_an_error():
         ({"image": {"image": JPEG}}, "a dict came"),
         (Image.new("RGB", (0, 5)), "has 0x5 pixels"),
     ],
-    ids=str,
+    ids=helpers.short_id,
 )
 def test_read_image__sources_that_are_none(source, cause):
     with pytest.raises(ImageError, match=cause):

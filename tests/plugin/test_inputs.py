@@ -8,6 +8,7 @@ import torch
 from modelscope.fileio import File
 from PIL import Image
 
+import helpers
 from modelscope_beit.errors import ImageError
 from modelscope_beit.plugin.inputs import is_stream, picture_in
 
@@ -22,7 +23,9 @@ class HasItemsOnly:
         raise IndexError
 
 
-@pytest.mark.parametrize("value", [iter(()), (x for x in ()), range(3), {1, 2}, HasItemsOnly(), map(str, ())], ids=str)
+@pytest.mark.parametrize(
+    "value", [iter(()), (x for x in ()), range(3), {1, 2}, HasItemsOnly(), map(str, ())], ids=helpers.short_id
+)
 def test_is_stream__of_what_gives_pictures(value: object) -> None:
     assert is_stream(value)
 
@@ -30,7 +33,7 @@ def test_is_stream__of_what_gives_pictures(value: object) -> None:
 @pytest.mark.parametrize(
     "value",
     ["a.jpg", b"", bytearray(), Path("a"), {}, [], (), None, 3, np.zeros(3), torch.zeros(3), Image.new("L", (1, 1))],
-    ids=str,
+    ids=helpers.short_id,
 )
 def test_is_stream__not_of_one_picture_or_a_list(value: object) -> None:
     assert not is_stream(value)
@@ -45,7 +48,7 @@ def test_is_stream__not_of_one_picture_or_a_list(value: object) -> None:
         ({"image": {"bytes": b"x", "path": "a"}}, b"x"),
         ({"image:FILE": ["a"]}, "a"),
     ],
-    ids=str,
+    ids=helpers.short_id,
 )
 def test_picture_in__finds_it_in_a_row(row: dict[str, object], picture: object) -> None:
     assert picture_in(row) == picture
