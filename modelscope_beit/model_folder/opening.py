@@ -141,5 +141,5 @@ def _why_not_trusted(code: Path) -> str:
     )
     return (
         f"{code} is Python code, and opening the folder would run it. Read it; if you trust it, pass "
-        f"trust_remote_code=True (on the command line --trust-remote-code). {without}"
+        f"trust_remote_code=True (with {names.COMMAND} predict: --trust-remote-code). {without}"
     )
