@@ -8,6 +8,17 @@ from collections.abc import Sequence
 
 import helpers
 
+# What ModelScope's pipelines import of others, without OpenCV.
+BEHIND_THE_PIPELINES = (
+    "torch",
+    "torchvision",
+    "transformers.modeling_utils",
+    "datasets",
+    "accelerate",
+    "modelscope_hub",
+    "scipy.optimize",
+)
+
 # One interpreter imports the heavy packages of others; each program then runs in a fork of it. Where there is no
 # fork (Windows) nothing here can run.
 PARENT = """

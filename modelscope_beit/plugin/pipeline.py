@@ -14,7 +14,7 @@ from modelscope.pipelines.builder import PIPELINES
 from modelscope.preprocessors.base import Preprocessor
 
 from modelscope_beit import names
-from modelscope_beit.errors import ImageError, SettingsError, require
+from modelscope_beit.errors import CheckpointError, ImageError, SettingsError, require
 from modelscope_beit.images.reading import read_image
 from modelscope_beit.network.inference_form import inference_form
 from modelscope_beit.plugin.host_fixes import register_over
@@ -36,7 +36,7 @@ _DECODING_THREADS = min(8, os.cpu_count() or 1)
 class BeitImageClassificationPipeline(Pipeline):
     """Pictures to class names with probabilities, as the stock pipeline gives them; calls are thread-safe.
 
-    model: a model folder, a hub id, or a ClassificationModel. Its weights are read when the first picture comes.
+    model: a model folder, a hub id, or a ClassificationModel, whose weights count as they are at the first call.
     preprocessor: called with an array (H, W, 3), blue, green, red, instead of the folder's own; gives {"img": pixels}.
     device: "cpu", "gpu", "gpu:1", "cuda:1"; the processor where there is no GPU.
     kwargs: what the host's Pipeline and Model know (trust_remote_code, device_map, compile, compile_options).
@@ -74,7 +74,9 @@ class BeitImageClassificationPipeline(Pipeline):
     def _instantiate(cls, **kwargs: Any) -> Pipeline:
         """Builds the pipeline, or the stock one for a model that is none of ours: untouched, with the same keywords."""
         model = kwargs.get("model")
-        if isinstance(model, ClassificationModel) or (isinstance(model, str) and is_ours(_local_folder(model))):
+        if isinstance(model, str):
+            model = kwargs["model"] = _local_folder(model)
+        if isinstance(model, ClassificationModel) or (isinstance(model, str) and is_ours(model)):
             return cls(**kwargs)
         stock = require(_STOCK_MODULE, extra="openmmlab", purpose="for models of other classes")
         pipeline: Pipeline = stock.GeneralImageClassificationPipeline(**kwargs)
@@ -131,8 +133,16 @@ class BeitImageClassificationPipeline(Pipeline):
         return class_probabilities(self._network if fits else self.model.cls_model, images)
 
     def postprocess(self, inputs: Any, topk: int = 5, **post_params: Any) -> dict[str, list[Any]]:
-        """Returns the best classes of the first row of probabilities (N, K)."""
+        """Returns the best classes of the first row of probabilities (N, K).
+
+        Raises CheckpointError if they are not finite: an answer would be arbitrary.
+        """
         (best,) = top_classes(np.asarray(inputs)[:1], self.model.CLASSES, topk)
+        if not np.isfinite(best.scores).all():
+            raise CheckpointError(
+                f"The network in {self.model.model_dir} gives scores that are not finite numbers; "
+                "its weights are broken. Download or convert the folder again."
+            )
         return {OutputKeys.SCORES: list(best.scores.astype(np.float64)), OutputKeys.LABELS: list(best.labels)}
 
     def _result(self, prepared: dict[str, Any], parameters: tuple[dict, dict, dict]) -> dict[str, list[Any]]:

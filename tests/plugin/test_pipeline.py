@@ -16,7 +16,7 @@ from modelscope.pipelines import pipeline
 from PIL import Image
 
 import helpers
-from modelscope_beit.errors import ImageError, SettingsError
+from modelscope_beit.errors import CheckpointError, ImageError, SettingsError
 from modelscope_beit.network.inference_form import inference_form
 from modelscope_beit.plugin import pipeline as pipeline_module
 from modelscope_beit.plugin.pipeline import BeitImageClassificationPipeline as Pipeline
@@ -248,6 +248,23 @@ def test_call__is_thread_safe(tiny_model_folder: Path, ten_images: list[Path], m
         results = list(threads.map(built, ten_images * 10))
     assert made == [1]
     assert results == one_by_one(built, ten_images) * 10
+
+
+def test_call__does_not_answer_out_of_broken_weights(tiny_pipeline: Pipeline, ten_images: list[Path]) -> None:
+    tiny_pipeline.model.cls_model.head.fc.bias.data[2] = float("nan")
+    with pytest.raises(CheckpointError, match="not finite"):
+        tiny_pipeline(ten_images[0])
+
+
+def test_compile__gives_the_same(tiny_model_folder: Path, tiny_pipeline: Pipeline, ten_images: list[Path]) -> None:
+    compiled = pipeline(
+        "image-classification",
+        model=str(tiny_model_folder),
+        device="cpu",
+        compile=True,
+        compile_options={"backend": "eager"},
+    )
+    assert close([compiled(ten_images[0])], [tiny_pipeline(ten_images[0])])
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu", "gpu:0", "cuda", "cuda:1"])
