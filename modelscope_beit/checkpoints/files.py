@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from modelscope_beit.checkpoints.pickled import PICKLED_MAGICS, read_pickled
+from modelscope_beit.checkpoints.pickled import read_pickled
 from modelscope_beit.errors import CheckpointError
 
 # Where training programs put the state dict, in the order in which we look. The averaged weights come last: they are
@@ -56,7 +56,7 @@ class _Content:
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightFile:
-    """Returns the tensors and plain values of a weight file; what kind it is, its first bytes tell, not its name.
+    """Returns the tensors and plain values of a weight file; its first bytes tell what kind it is.
 
     An index (model.safetensors.index.json) gives the tensors of all the files it lists.
     Raises CheckpointError if the file is missing, empty, truncated or no weights, UntrustedCodeError if it is a
@@ -66,7 +66,7 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
     start = _start_of(path)
     if path.name.endswith(INDEX_SUFFIX):
         content = _read_index(path)
-    elif start[8:9] == b"{" or (path.suffix == ".safetensors" and not start.startswith(PICKLED_MAGICS)):
+    elif start[8:9] == b"{" or path.suffix == ".safetensors":
         content = _read_safetensors(path)
     else:
         content = _unwrapped(read_pickled(path), path)

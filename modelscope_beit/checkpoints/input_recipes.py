@@ -117,6 +117,8 @@ def guess_family(renamed: Renamed, file_name: str) -> tuple[Family, str]:
         return "beitv2", "by the file's name"
     if "beit" in name:
         return "beit", "by the file's name, which has beit but not beitv2"
+    if renamed.layout.name.startswith("transformers-"):
+        return "beit", "since transformers publishes no BEiT v2; say family=beitv2 for that"
     return "beitv2", "by default, since the keys do not tell BEiT v1 from v2; say family=beit for v1"
 
 
@@ -127,6 +129,8 @@ def published_recipe(family: Family, renamed: Renamed, settings: ModelSettings, 
     """
     half = family in ("beit", "vit")
     mean, std = (HALF, HALF) if half else (IMAGENET_MEAN, IMAGENET_STD)
+    if renamed.layout.name.startswith("transformers-"):
+        return InputRecipe(mean, std, interpolation="bilinear" if family == "vit" else "bicubic", squash=True)
     is_large_picture = max(settings.backbone.image_size) >= _UNCROPPED_SIDE
     if renamed.layout.name == "mmcls-vit" and family == "vit":
         return InputRecipe(mean, std, 1.0 if is_large_picture else 0.875, interpolation="bilinear")

@@ -21,8 +21,6 @@ _ZIP_MAGIC = b"PK\x03\x04"
 # The first pickle of a file of torch before 1.6 is this number.
 _LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 _REFUSED_GLOBAL = re.compile(r"GLOBAL (\S+)")
-# A zip archive and any pickle.
-PICKLED_MAGICS = (_ZIP_MAGIC, b"\x80")
 
 
 def _data_types() -> list[Any]:

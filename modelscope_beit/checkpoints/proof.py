@@ -88,13 +88,14 @@ def _largest_difference(theirs: nn.Module, source: Source) -> float:
 def _transformers_model(source: Source, settings: ModelSettings) -> tuple[nn.Module, str]:
     """Returns the model that transformers makes of the folder, or of the file and a configuration by us."""
     transformers = require("transformers", extra="dev", purpose="to compare the logits with those of transformers")
-    automatic = transformers.AutoModelForImageClassification
     if (source.path / CONFIG_FILE).is_file():
+        automatic = transformers.AutoModelForImageClassification
         return automatic.from_pretrained(str(source.path), local_files_only=True), "opened by transformers itself"
     values = transformers_config(settings)
-    config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    kind = getattr(transformers, values["architectures"][0])
     tensors = read_weights(source.weights).tensors
-    return automatic.from_pretrained(None, config=config, state_dict=tensors), "with a configuration inferred by us"
+    model = kind.from_pretrained(None, config=kind.config_class(**values), state_dict=tensors)
+    return model, "with a configuration inferred by us"
 
 
 def _timm_model(source: Source, settings: ModelSettings) -> tuple[nn.Module, str]:

@@ -25,8 +25,10 @@ def recognise(keys: Iterable[str]) -> Layout:
     for name, layout in LAYOUTS.items():
         if not misfits[name]:
             return layout
-    nearest = sorted(misfits, key=lambda name: len(misfits[name]))[:_NUM_NEAREST]
-    lines = "".join(f"\n- {LAYOUTS[name].title} ({name}): {_shown(misfits[name])}" for name in nearest)
+    strangers = {name: _strangers(misfits[name], layout) for name, layout in LAYOUTS.items()}
+    nearest = sorted(misfits, key=lambda name: (len(strangers[name]), len(misfits[name])))[:_NUM_NEAREST]
+    shown = {name: _shown(list(dict.fromkeys(strangers[name] + misfits[name]))) for name in nearest}
+    lines = "".join(f"\n- {LAYOUTS[name].title} ({name}): {shown[name]}" for name in nearest)
     raise CheckpointError(
         f"Expected the weights of a BEiT, ViT or DeiT classifier, but the {len(keys)} keys fit no known layout. "
         f"Nearest are:{lines}\nDistilled DeiT (two tokens), register tokens and other architectures are not supported."
@@ -72,6 +74,12 @@ def _misfits(keys: list[str], layout: Layout) -> list[str]:
     return found + [f"{name} (missing)" for name in missing]
 
 
+def _strangers(misfits: list[str], layout: Layout) -> list[str]:
+    """Returns those keys that would not fit even if the part before their first dot were another."""
+    known = {pattern.partition(".")[2] or pattern for pattern in places(layout.name)}
+    return [key for key in misfits if without_block_number(key)[0].partition(".")[2] not in known]
+
+
 def _shown(misfits: list[str]) -> str:
     more = len(misfits) - _NUM_KEYS_SHOWN
-    return ", ".join(misfits[:_NUM_KEYS_SHOWN]) + (f" and {more} more do not fit" if more > 0 else " does not fit")
+    return ", ".join(misfits[:_NUM_KEYS_SHOWN]) + (f" and {more} more" if more > 0 else "")

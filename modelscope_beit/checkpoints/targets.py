@@ -72,7 +72,9 @@ def write_timm(folder: str | Path, settings: FolderSettings, tensors: Mapping[st
 def write_transformers(folder: str | Path, settings: FolderSettings, tensors: Mapping[str, Tensor]) -> None:
     """Writes a folder that `AutoModelForImageClassification.from_pretrained(FOLDER)` opens, with its processor.
 
-    tensors: under our names. Raises CheckpointError for a network or steps that transformers cannot express.
+    tensors: under our names. The processor resizes tensors, so a few pixels differ by a level or two from Pillow's;
+    where an odd number of pixels is cut off, its crop lies one pixel beside.
+    Raises CheckpointError for a network or steps that transformers cannot express.
     """
     backbone = settings.model.backbone
     config = transformers_config(settings.model, settings.class_names)

@@ -1,0 +1,72 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from modelscope_beit.checkpoints.proof import prove
+from modelscope_beit.checkpoints.source import open_source
+
+needs_timm = pytest.mark.usefixtures("timm_model")
+
+
+@needs_timm
+def test_prove__unilm_file_through_timm(unilm_file: Path, unilm_state: dict[str, Tensor]) -> None:
+    source = open_source(unilm_file)
+    proof = prove(source)
+    assert proof.library == "timm" and proof.largest_difference is not None and proof.largest_difference < 1e-5
+    assert (proof.num_mapped, proof.num_dropped) == (len(unilm_state) - 2, 2)
+    assert proof.digest == source.digest and not proof.initialised
+
+
+@needs_timm
+def test_prove__sees_a_single_wrong_weight(unilm_file: Path) -> None:
+    """The comparison reads the file again, so a mistake in our tensors shows."""
+    source = open_source(unilm_file)
+    key = "backbone.blocks.1.attn.relative_position_bias_table"
+    broken = source.conversion.tensors | {key: source.conversion.tensors[key].roll(1, dims=0)}
+    proof = prove(replace(source, conversion=replace(source.conversion, tensors=broken)))
+    assert proof.largest_difference is not None and proof.largest_difference > 1e-3
+
+
+@needs_timm
+def test_prove__resized_source_is_compared_at_its_own_size(unilm_file: Path) -> None:
+    proof = prove(open_source(unilm_file, image_size=(96, 96)))
+    assert proof.largest_difference is not None and proof.largest_difference < 1e-5
+
+
+@needs_timm
+def test_prove__modelscope_folder_through_timm_after_renaming(tiny_model_folder: Path) -> None:
+    proof = prove(open_source(tiny_model_folder))
+    assert proof.library == "timm" and "renamed by us" in proof.reason
+    assert proof.largest_difference is not None and proof.largest_difference < 1e-5
+
+
+@pytest.mark.parametrize("name", ["BeitForImageClassification", "ViTForImageClassification"])
+@pytest.mark.parametrize("eps", [1e-6, 1e-12])
+def test_prove__transformers_folder_and_file(transformers_model: Any, tmp_path: Path, name: str, eps: float) -> None:
+    transformers_model(name, layer_norm_eps=eps).save_pretrained(tmp_path)
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        proof = prove(open_source(path))
+        assert proof.library == "transformers"
+        assert proof.largest_difference is not None and proof.largest_difference < 1e-5
+
+
+def test_prove__file_without_a_head_has_nothing_to_compare(
+    tmp_path: Path, masked_image_state: dict[str, Tensor]
+) -> None:
+    torch.save(masked_image_state, tmp_path / "pretrained.pth")
+    proof = prove(open_source(tmp_path / "pretrained.pth"))
+    assert proof.library == "" and proof.largest_difference is None
+    assert "no logits to compare" in proof.reason and "head.fc.weight" in proof.initialised
+
+
+def test_prove__missing_library_is_a_reason_not_an_error(unilm_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_source(unilm_file)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    proof = prove(source)
+    assert proof.library == "" and proof.largest_difference is None
+    assert "pip install" in proof.reason and proof.num_mapped == len(source.conversion.mapped)
