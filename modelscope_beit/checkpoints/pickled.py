@@ -6,6 +6,7 @@ import io
 import pickle
 import pickletools
 import re
+import threading
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from modelscope_beit.errors import CheckpointError, UntrustedCodeError
 _ZIP_MAGIC = b"PK\x03\x04"
 # The first pickle of a file of torch before 1.6 is this number.
 _LEGACY_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+# torch keeps what is allowed in one list for the whole process.
+_ALLOWING = threading.Lock()
 _REFUSED_GLOBAL = re.compile(r"GLOBAL (\S+)")
 
 
@@ -52,7 +55,7 @@ def read_pickled(path: Path) -> object:
     try:
         if is_zip and _is_torchscript(path):
             raise UntrustedCodeError(_advice(path, "is a TorchScript archive, which holds code"))
-        with torch.serialization.safe_globals(_data_types()):
+        with _ALLOWING, torch.serialization.safe_globals(_data_types()):
             content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
             return content
     except pickle.UnpicklingError as error:
