@@ -19,6 +19,7 @@ for name in others.split():
 sys.stdout.flush(), sys.stderr.flush()
 os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
 os.dup2(1, 2)
+warnings.simplefilter("ignore")  # Python warns of forking beside the threads that others have started.
 for name in sys.argv[2:]:
     if os.fork() == 0:
         warnings.simplefilter("error")
