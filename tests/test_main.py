@@ -47,7 +47,7 @@ def test_verbs__have_a_help_that_teaches(verb: str, capsys: pytest.CaptureFixtur
     assert stop([verb, "--help"]) == 0
     printed = capsys.readouterr().out
     assert f"usage: beit {verb}" in printed
-    assert printed.count(f"beit {verb} ") >= 3  # The usage, and two examples at least.
+    assert printed.count(f"beit {verb}") >= 3  # The usage, and two examples at least.
 
 
 def test_verbs__need_no_torch_for_their_help() -> None:

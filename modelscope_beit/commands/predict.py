@@ -20,7 +20,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelscope_beit.model_folder.finding import find_model_folder, looks_like_hub_id
+from modelscope_beit.commands.model_argument import local_path
+from modelscope_beit.prediction.sources import STANDARD_INPUT, expand_sources
+from modelscope_beit.prediction.tables import check_table, json_line, open_table, partial_path
 
 if TYPE_CHECKING:
     from modelscope_beit.prediction.stream import Prediction
@@ -29,6 +31,7 @@ SOME_FAILED = 3
 
 _MOST_IN_A_TABLE = 20
 _ERRORS_TOLD = 3
+_WIDTH_OF_A_LOG = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=32, help="pictures per pass through the network (default: 32)")
     add("--out", type=Path, metavar="FILE", help="write a table: FILE ends in .csv, .jsonl or .parquet")
     add("--json", action="store_true", help="print one line of JSON per picture")
-    add("--device", default="cpu", help="cpu, gpu, cuda:1 ... (default: cpu)")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps ... (default: cpu)")
     add("--workers", type=int, metavar="N", help="threads that decode (default: one per processor, at most 8)")
     add("--trust-remote-code", action="store_true", help="allow a model folder to run code of its own")
 
@@ -50,18 +53,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises BeitError before any picture is read if the model, a source or an option cannot be used.
     """
-    # Deferred, so that the help is there at once: these bring torch.
-    from modelscope_beit.model_folder.opening import open_model
-    from modelscope_beit.prediction.sources import STANDARD_INPUT, expand_sources
-    from modelscope_beit.prediction.stream import predict_stream
-    from modelscope_beit.prediction.tables import check_table
-
     if arguments.out is not None:
         check_table(arguments.out)
     if STANDARD_INPUT in arguments.sources and isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # File names need not be UTF-8.
     sources = expand_sources(arguments.sources, sys.stdin)
-    folder = _model_folder(arguments.model)
+    folder = local_path(arguments.model)
+
+    # Deferred, so that help and wrong usage are told at once: these bring torch.
+    from modelscope_beit.model_folder.opening import open_model
+    from modelscope_beit.prediction.stream import predict_stream
+
     model = open_model(folder, device=arguments.device, trust_remote_code=arguments.trust_remote_code)
     first = list(islice(sources, _MOST_IN_A_TABLE + 1))
     tally = _Tally()
@@ -78,22 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if tally.failed else 0
 
 
-def _model_folder(model: str) -> Path:
-    if looks_like_hub_id(model):
-        # Deferred: a local folder needs nothing of the hub's client.
-        from modelscope_beit.plugin.hub import download_model
-
-        return download_model(model)
-    return find_model_folder(model)
-
-
 def _show(predictions: "Iterable[Prediction]", arguments: argparse.Namespace, *, is_long: bool) -> None:
     """Writes and prints each prediction as it comes, in the ways that the options ask for."""
-    # Deferred for the same reason.
+    # Deferred for the same reason: rich is not small either.
     from rich.console import Console
 
     from modelscope_beit.commands.prediction_view import PictureProgress, prediction_line, prediction_table
-    from modelscope_beit.prediction.tables import json_line, open_table
 
     few: list[Prediction] = []
     with ExitStack() as stack:
@@ -111,13 +103,13 @@ def _show(predictions: "Iterable[Prediction]", arguments: argparse.Namespace, *,
             for output in outputs:
                 output(prediction)
     if few:
-        Console().print(prediction_table(few))
+        console = Console()
+        # A pipe or a log has no width of its own; rich would assume a narrow 80.
+        console.print(prediction_table(few), width=None if console.is_terminal else _WIDTH_OF_A_LOG)
 
 
 def _counter(named: list[str]) -> "Callable[[], int] | None":
     """A function that counts the pictures; None if a list on standard input hides their number."""
-    from modelscope_beit.prediction.sources import STANDARD_INPUT, expand_sources
-
     return None if STANDARD_INPUT in named else lambda: sum(1 for _ in expand_sources(named))
 
 
@@ -142,8 +134,6 @@ class _Tally:
     @contextmanager
     def told_at_the_end(self, out: Path | None) -> Iterator[None]:
         """Says on stderr what was written and what failed, also when the run is cut short."""
-        from modelscope_beit.prediction.tables import partial_path
-
         start = time.perf_counter()
         try:
             yield

@@ -25,7 +25,7 @@ def expand_sources(named: Sequence[str], listed: Iterable[str] = ()) -> Iterator
     Raises ImageError at once, before anything is read, naming every path that does not exist and every folder
     without a picture. A line of the list that names nothing is passed on: it fails when it is read.
     """
-    problems = [problem for name in named if (problem := _problem(name))]
+    problems = [problem for name in dict.fromkeys(named) if (problem := _problem(name))]
     if problems:
         raise ImageError("These pictures cannot be found: " + "; ".join(problems) + ".")
     return _expand(named, listed)

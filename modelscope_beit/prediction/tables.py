@@ -16,16 +16,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from modelscope_beit.errors import BeitError, SettingsError
-from modelscope_beit.prediction.stream import Prediction
+
+if TYPE_CHECKING:
+    # Only its name is needed, and it would bring torch: a wrong file name should be told at once.
+    from modelscope_beit.prediction.stream import Prediction
 
 _ROWS_PER_GROUP = 4096  # Parquet compresses a group of rows at a time; this many of them wait in memory.
 
 
 @contextmanager
-def open_table(path: Path, topk: int) -> Iterator[Callable[[Prediction], None]]:
+def open_table(path: Path, topk: int) -> Iterator[Callable[["Prediction"], None]]:
     """Gives a function that appends one prediction to the table; at the end the file is there, whole.
 
     topk: classes told per picture; csv and parquet have so many columns of labels and scores.
@@ -37,7 +40,7 @@ def open_table(path: Path, topk: int) -> Iterator[Callable[[Prediction], None]]:
     with _writing(partial):
         table = _TABLES[path.suffix.lower()](partial, topk)
 
-    def write(prediction: Prediction) -> None:
+    def write(prediction: "Prediction") -> None:
         with _writing(partial):
             table.write(prediction)
 
@@ -69,7 +72,7 @@ def partial_path(path: Path) -> Path:
     return path.with_suffix(f".partial{path.suffix}")
 
 
-def json_line(prediction: Prediction) -> str:
+def json_line(prediction: "Prediction") -> str:
     """Returns a prediction as one line of JSON, without the line's end."""
     row = {
         "source": prediction.source,
@@ -93,7 +96,7 @@ class _Table(Protocol):
 
     def __init__(self, path: Path, topk: int) -> None: ...
 
-    def write(self, prediction: Prediction) -> None: ...
+    def write(self, prediction: "Prediction") -> None: ...
 
     def close(self) -> None: ...
 
@@ -105,7 +108,7 @@ class _CsvTable:
         self._rows = csv.writer(self._file)
         self._rows.writerow(_columns(topk))
 
-    def write(self, prediction: Prediction) -> None:
+    def write(self, prediction: "Prediction") -> None:
         self._rows.writerow(_cells(prediction, [_digits(score) for score in prediction.scores], self._topk))
 
     def close(self) -> None:
@@ -116,7 +119,7 @@ class _JsonLinesTable:
     def __init__(self, path: Path, topk: int) -> None:
         self._file = open(path, "w", encoding="utf-8")  # Closed by close().
 
-    def write(self, prediction: Prediction) -> None:
+    def write(self, prediction: "Prediction") -> None:
         self._file.write(json_line(prediction) + "\n")
 
     def close(self) -> None:
@@ -136,7 +139,7 @@ class _ParquetTable:
         self._topk = topk
         self._waiting: list[list[Any]] = []
 
-    def write(self, prediction: Prediction) -> None:
+    def write(self, prediction: "Prediction") -> None:
         self._waiting.append(_cells(prediction, prediction.scores, self._topk))
         if len(self._waiting) == _ROWS_PER_GROUP:
             self._write_group()
@@ -147,9 +150,10 @@ class _ParquetTable:
         self._file.close()
 
     def _write_group(self) -> None:
-        columns = [list(column) for column in zip(*self._waiting, strict=True)]
+        # Taken out first: an interrupt in the middle must not leave rows to be written twice.
+        rows, self._waiting = self._waiting, []
+        columns = [list(column) for column in zip(*rows, strict=True)]
         self._file.write_batch(self._new_batch(columns, schema=self._schema))
-        self._waiting.clear()
 
 
 _TABLES: dict[str, type[_Table]] = {".csv": _CsvTable, ".jsonl": _JsonLinesTable, ".parquet": _ParquetTable}
@@ -160,7 +164,7 @@ def _columns(topk: int) -> list[str]:
     return ["source", *best, "error"]
 
 
-def _cells(prediction: Prediction, scores: Sequence[Any], topk: int) -> list[Any]:
+def _cells(prediction: "Prediction", scores: Sequence[Any], topk: int) -> list[Any]:
     """Values in the order of _columns; None where there are fewer classes than topk, or an error."""
     best = [cell for pair in zip(prediction.labels, scores, strict=True) for cell in pair]
     return [prediction.source, *best, *[None] * (2 * topk - len(best)), prediction.error]
