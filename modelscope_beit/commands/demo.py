@@ -1,0 +1,140 @@
+"""Classify the pictures that come with the package, through ModelScope's own pipeline().
+
+The small embedded model does it offline: a table, and a contact sheet as a PNG file. If the ModelScope hub answers
+within two seconds, its BEiT v2 base and large models then say what they see in the same pictures; they are downloaded
+once (about 350 MB and 1.2 GB), and Ctrl-C skips the one at hand.
+
+Examples:
+  beit demo
+  beit demo --offline --out pictures/
+"""
+
+import argparse
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelscope_beit import names
+from modelscope_beit.errors import BeitError, ModelFolderError
+from modelscope_beit.model_folder.finding import EMBEDDED, find_model_folder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from modelscope_beit.prediction.contact_sheet import Answer
+
+SHEET_FILE = "contact_sheet.png"
+HUB_MODELS = {names.HUB_BASE: "about 350 MB", names.HUB_LARGE: "about 1.2 GB"}
+
+_HUB_SECONDS = 2.0
+_WIDTH_OF_A_LOG = 120
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds where the contact sheet goes and whether the hub is asked."""
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("demo/output"), metavar="DIR", help="for the sheet (default: demo/output)")
+    add("--offline", action="store_true", help="do not ask the hub for its base and large models")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the table, writes the sheet, and returns 0 whether the hub answers or not."""
+    # Deferred, so that help is told at once: these bring torch and, of ModelScope, what takes seconds to import.
+    from rich.console import Console
+
+    from modelscope_beit.commands.demo_view import answer_table, how_to_use_the_hub
+    from modelscope_beit.plugin.host_pipeline import open_pipeline
+    from modelscope_beit.prediction.contact_sheet import contact_sheet
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_A_LOG
+    pictures = shipped_pictures(find_model_folder(EMBEDDED))
+    answers, speed = _classify(open_pipeline(find_model_folder(EMBEDDED)), pictures)
+    num_right = sum(answer.is_right for answer in answers)
+    summary = f"{num_right} of {len(answers)} right, {speed:,.0f} images/s"
+    console.print(answer_table(pictures, answers, title="The embedded model, through pipeline()", is_known=True))
+    console.print(f"[bold]{summary}[/] on this machine, decoding included. What the model can do: its card,")
+    console.print(str(find_model_folder(EMBEDDED) / names.CARD_FILE), soft_wrap=True)
+    sheet = contact_sheet(
+        answers,
+        title="BEiT v2 in ModelScope: pictures that it was not trained on",
+        subtitle=f"embedded model  ·  {summary}",
+        footer="Pictures: the first two of each class in the test set of Fashion-MNIST, (c) 2017 Zalando SE, MIT licence",
+    )
+    path = _save(sheet, arguments.out)
+    console.print(f"\nContact sheet: [bold]{path}[/]", soft_wrap=True)
+    console.print(how_to_use_the_hub(), soft_wrap=True)
+    _show_hub_models(console, pictures, offline=arguments.offline)
+    return 0
+
+
+def shipped_pictures(folder: Path) -> dict[Path, str]:
+    """Returns the pictures of the embedded model's folder and what each shows, in the order of the classes.
+
+    A picture's name is the class in lower case, then its number in the test set: t_shirt_top_00019.png.
+    """
+    class_names = (folder / names.CLASS_NAMES_FILE).read_text(encoding="utf-8").splitlines()
+    pictures = {}
+    for name in class_names:
+        found = sorted((folder / "pictures").glob(f"{picture_stem(name)}_[0-9]*.png"))
+        pictures |= dict.fromkeys(found, name)
+    return pictures
+
+
+def picture_stem(class_name: str) -> str:
+    """Returns how the file names of the pictures of a class begin."""
+    return re.sub(r"[^a-z]+", "_", class_name.lower())
+
+
+def _classify(classify: Any, pictures: dict[Path, str]) -> "tuple[list[Answer], float]":
+    """The best class of each picture, and pictures per second: all in one call, decoding included."""
+    from PIL import Image
+
+    from modelscope_beit.prediction.contact_sheet import Answer
+
+    paths = [str(path) for path in pictures]
+    classify(paths[0])  # The first call reads the weights.
+    start = time.perf_counter()
+    results = classify(paths, batch_size=len(paths))
+    speed = len(paths) / (time.perf_counter() - start)
+    answers = [
+        Answer(Image.open(path), result["labels"][0], float(result["scores"][0]), truth)
+        for (path, truth), result in zip(pictures.items(), results, strict=True)
+    ]
+    return answers, speed
+
+
+def _save(sheet: Any, folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sheet.save(folder / SHEET_FILE)
+    except OSError as error:
+        raise ModelFolderError(
+            f"The contact sheet cannot be written to {folder}: {error}. Choose --out DIR."
+        ) from error
+    return folder / SHEET_FILE
+
+
+def _show_hub_models(console: "Console", pictures: dict[Path, str], *, offline: bool) -> None:
+    """Prints what the hub's models see, if the hub can be reached; whatever goes wrong is told and passed over."""
+    # Deferred like the others.
+    from modelscope_beit.commands.demo_view import answer_table
+    from modelscope_beit.plugin.host_pipeline import open_pipeline
+    from modelscope_beit.plugin.hub import download_model, hub_answers
+
+    if offline:
+        return
+    if not hub_answers(_HUB_SECONDS):
+        console.print(f"The hub did not answer within {_HUB_SECONDS:.0f} s, so its models were not tried.")
+        return
+    for model_id, size in HUB_MODELS.items():
+        console.print(f"\nFetching {model_id} ({size}, once; Ctrl-C skips it) ...", soft_wrap=True)
+        try:
+            answers, speed = _classify(open_pipeline(download_model(model_id)), pictures)
+        except (BeitError, KeyboardInterrupt) as error:
+            console.print(f"Not tried: {error or 'skipped'}", markup=False, soft_wrap=True)
+            continue
+        console.print(answer_table(pictures, answers, title=f"{model_id} (ImageNet's classes)", is_known=False))
+        console.print(f"{speed:,.1f} images/s on this machine, decoding included.")
