@@ -50,21 +50,21 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDTH_OF_A_LOG
-    pictures = shipped_pictures(find_model_folder(EMBEDDED))
-    answers, speed = _classify(open_pipeline(find_model_folder(EMBEDDED)), pictures)
-    num_right = sum(answer.is_right for answer in answers)
-    summary = f"{num_right} of {len(answers)} right, {speed:,.0f} images/s"
+    folder = find_model_folder(EMBEDDED)
+    pictures = shipped_pictures(folder)
+    answers, speed = _classify(open_pipeline(folder), pictures)
+    summary = f"{sum(answer.is_right for answer in answers)} of {len(answers)} right, {speed:,.0f} images/s"
     console.print(answer_table(pictures, answers, title="The embedded model, through pipeline()", is_known=True))
-    console.print(f"[bold]{summary}[/] on this machine, decoding included. What the model can do: its card,")
-    console.print(str(find_model_folder(EMBEDDED) / names.CARD_FILE), soft_wrap=True)
+    console.print(f"\n[bold]{summary}[/] on this machine, decoding included.")
     sheet = contact_sheet(
         answers,
         title="BEiT v2 in ModelScope: pictures that it was not trained on",
         subtitle=f"embedded model  ·  {summary}",
-        footer="Pictures: the first two of each class in the test set of Fashion-MNIST, (c) 2017 Zalando SE, MIT licence",
+        footer="Pictures: test set of Fashion-MNIST, first two of each class; (c) 2017 Zalando SE, MIT licence",
     )
     path = _save(sheet, arguments.out)
-    console.print(f"\nContact sheet: [bold]{path}[/]", soft_wrap=True)
+    console.print(f"Contact sheet: {path}", markup=False, soft_wrap=True)
+    console.print(f"What the model can do, and cannot: {folder / names.CARD_FILE}", markup=False, soft_wrap=True)
     console.print(how_to_use_the_hub(), soft_wrap=True)
     _show_hub_models(console, pictures, offline=arguments.offline)
     return 0
@@ -76,7 +76,7 @@ def shipped_pictures(folder: Path) -> dict[Path, str]:
     A picture's name is the class in lower case, then its number in the test set: t_shirt_top_00019.png.
     """
     class_names = (folder / names.CLASS_NAMES_FILE).read_text(encoding="utf-8").splitlines()
-    pictures = {}
+    pictures: dict[Path, str] = {}
     for name in class_names:
         found = sorted((folder / "pictures").glob(f"{picture_stem(name)}_[0-9]*.png"))
         pictures |= dict.fromkeys(found, name)
@@ -90,8 +90,7 @@ def picture_stem(class_name: str) -> str:
 
 def _classify(classify: Any, pictures: dict[Path, str]) -> "tuple[list[Answer], float]":
     """The best class of each picture, and pictures per second: all in one call, decoding included."""
-    from PIL import Image
-
+    from modelscope_beit.images.reading import read_image
     from modelscope_beit.prediction.contact_sheet import Answer
 
     paths = [str(path) for path in pictures]
@@ -100,7 +99,7 @@ def _classify(classify: Any, pictures: dict[Path, str]) -> "tuple[list[Answer], 
     results = classify(paths, batch_size=len(paths))
     speed = len(paths) / (time.perf_counter() - start)
     answers = [
-        Answer(Image.open(path), result["labels"][0], float(result["scores"][0]), truth)
+        Answer(read_image(path), result["labels"][0], float(result["scores"][0]), truth)
         for (path, truth), result in zip(pictures.items(), results, strict=True)
     ]
     return answers, speed
@@ -134,7 +133,7 @@ def _show_hub_models(console: "Console", pictures: dict[Path, str], *, offline: 
         try:
             answers, speed = _classify(open_pipeline(download_model(model_id)), pictures)
         except (BeitError, KeyboardInterrupt) as error:
-            console.print(f"Not tried: {error or 'skipped'}", markup=False, soft_wrap=True)
+            console.print(f"Not tried: {str(error) or 'skipped'}", markup=False, soft_wrap=True)
             continue
         console.print(answer_table(pictures, answers, title=f"{model_id} (ImageNet's classes)", is_known=False))
         console.print(f"{speed:,.1f} images/s on this machine, decoding included.")
