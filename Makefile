@@ -36,7 +36,7 @@ $(STAMP): setup.py Makefile
 	@touch $@
 	@echo "The environment is ready: $$($(BIN)/python --version) in $(VENV)."
 
-demo: setup ## classify the pictures that come with the package, offline
+demo: setup ## classify the pictures that come with the package (needs no network)
 	@$(BIN)/beit demo
 
 test: setup ## run the tests (two cores: a few minutes)

@@ -53,7 +53,7 @@ def readers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a reader has at hand: pictures, a script, a weight file in unilm's layout (small, random)."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "photos").mkdir()
-    for name, picture in zip(("cat.jpg", "dog.png"), helpers.photographs(), strict=True):
+    for name, picture in zip(("boot.jpg", "bag.png"), helpers.photographs(), strict=True):
         picture.save(folder / name)
         picture.resize((300, 200)).save(folder / "photos" / name)
     Image.new("L", (50, 80)).save(folder / "photos" / "grey.jpg")
