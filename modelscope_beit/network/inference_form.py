@@ -19,9 +19,9 @@ from modelscope_beit.network.classifier import BeitClassifier
 def inference_form(classifier: BeitClassifier, *, in_place: bool = False) -> "InferenceForm":
     """Returns a module that gives the classifier's logits, for inputs of the size in its settings.
 
-    It shares the classifier's weights wherever it can, so move or change the two together. Folding layer scale needs a copy of two fifths of them;
-    in_place: the fold happens in the classifier itself instead, whose layer scales become 1. It still computes the
-    same, but no longer holds the numbers of its file.
+    It shares the classifier's weights wherever it can, so move or change the two together. Folding layer scale needs
+    a copy of two fifths of them; in_place: the fold happens in the classifier itself instead, whose layer scales
+    become 1. It still computes the same, but no longer holds the numbers of its file.
     """
     if in_place:
         _fold_layer_scale_in_place(classifier.backbone)
