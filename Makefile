@@ -13,7 +13,7 @@ FAILED := { tail -n 25 $(LOG); echo "The installation failed; all that pip said 
 EXTRAS := openmmlab,timm,onnx,openvino,demo,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check check-install bench clean
+.PHONY: help setup demo test check check-install bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -41,9 +41,6 @@ demo: setup ## classify the pictures that come with the package (needs no networ
 
 test: setup ## run the tests (two cores: a few minutes)
 	@$(BIN)/python -m pytest -q -n 2 $(TESTS)
-
-test-slow: setup ## run the slow tests too: base and large networks, whole programs
-	@$(BIN)/python -m pytest -q -m 'not fresh_install' $(TESTS)
 
 check: setup ## format, lint, types, then all tests and guards
 	@$(BIN)/ruff format --check .
