@@ -53,8 +53,6 @@ SETTINGS = ModelSettings(
     head_init_scale=1.0,
 )
 SEED, BATCH, WARM_UP, WEIGHT_DECAY, LABEL_SMOOTHING = 0, 64, 0.05, 0.05, 0.1
-# Smaller pictures cost half as much, and serve for the first part: positions are interpolated on the way.
-SMALL_SIDE, SMALL_SHARE = 20, 0.6
 MATRIX_RATE, OTHER_RATE = 0.02, 0.0015
 NUM_VALIDATION, PICTURES_PER_CLASS = 5000, 2
 
@@ -64,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument("--epochs", type=float, default=20)
+    parser.add_argument("--epochs", type=float, default=16)
     arguments = parser.parse_args()
     torch.manual_seed(SEED)
     classifier = build_classifier(SETTINGS)
@@ -127,15 +125,14 @@ def train(classifier: BeitClassifier, pictures: Tensor, classes: Tensor, epochs:
         if step % (num_fitted // BATCH) == 0:
             order = torch.randperm(num_fitted)
         chosen = order[step % (num_fitted // BATCH) * BATCH :][:BATCH]
-        side = SMALL_SIDE if step < SMALL_SHARE * steps else SIDE
-        logits = classifier(augmented(pictures[chosen], side))
+        logits = classifier(augmented(pictures[chosen]))
         loss = F.cross_entropy(logits, classes[chosen], label_smoothing=LABEL_SMOOTHING)
         classifier.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
         for part in (*optimizers, *schedules):
             part.step()
-        if (step + 1) % 500 == 0 or step + 1 == steps:
+        if (step + 1) % 2000 == 0 or step + 1 == steps:
             right = (predict(classifier, pictures[kept_aside]) == classes[kept_aside]).float().mean()
             print(f"step {step + 1}/{steps}: loss {loss:.3f}, validation {right:.2%}", flush=True)
 
@@ -178,8 +175,8 @@ class Muon(torch.optim.Optimizer):
                 weight.mul_(1 - group["lr"] * WEIGHT_DECAY).sub_(matrix.T if tall else matrix, alpha=group["lr"] * size)
 
 
-def augmented(pictures: Tensor, side: int) -> Tensor:
-    """Returns normalised training pictures (N, 3, side, side): moved, mirrored; some tinted, some dark on light."""
+def augmented(pictures: Tensor) -> Tensor:
+    """Returns normalised training pictures (N, 3, 28, 28): moved, scaled, mirrored; some tinted, some dark on light."""
     count = len(pictures)
 
     def chance(share: float) -> Tensor:
@@ -192,7 +189,7 @@ def augmented(pictures: Tensor, side: int) -> Tensor:
     affine[:, 0, 0] = between(0.9, 1.1) * torch.where(torch.rand(count) < 0.5, -1, 1)
     affine[:, 1, 1] = between(0.9, 1.1)
     affine[:, :, 2] = between(-0.075, 0.075, 2)
-    grid = F.affine_grid(affine, [count, 1, side, side], align_corners=False)
+    grid = F.affine_grid(affine, [count, 1, SIDE, SIDE], align_corners=False)
     moved = F.grid_sample(pictures / 255, grid, align_corners=False)
     tinted = moved * torch.where(chance(0.3), between(0.3, 1.0, 3, 1, 1), 1.0)
     return (torch.where(chance(0.2), 1 - tinted, tinted) * 255 - MEAN) / STD
