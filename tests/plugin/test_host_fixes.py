@@ -38,6 +38,7 @@ needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="needs os.fork")
 def test_pipeline__works_without_opencv_and_keeps_its_names_when_it_comes(
     tiny_model_folder: Path, ten_images: list[Path]
 ) -> None:
+    pytest.importorskip("cv2", reason="the stock classes need OpenCV, which comes with mmcv")
     classify = PIPELINE.format(folder=str(tiny_model_folder), picture=str(ten_images[0]))
     programs = [
         WITHOUT + classify,

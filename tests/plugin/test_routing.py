@@ -117,6 +117,7 @@ def test_instance_of_another_class__is_served_by_the_stock_pipeline(tmp_path: Pa
 
 
 def test_ofa__keeps_its_own_branch_of_the_stock_pipeline(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="the stock classes need OpenCV, which comes with mmcv")
     folder = folder_for("ofa", tmp_path / "foreign")
 
     def preprocessor(data: Any) -> dict[str, Any]:
@@ -128,6 +129,7 @@ def test_ofa__keeps_its_own_branch_of_the_stock_pipeline(tmp_path: Path) -> None
 
 
 def test_keywords__reach_the_stock_class_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="the stock classes need OpenCV, which comes with mmcv")
     got: dict[str, Any] = {}
     monkeypatch.setattr(stock_class(), "__init__", lambda self, **kwargs: got.update(kwargs))
     keywords = {"model": folder_for("bnext", tmp_path / "foreign"), "device": "gpu:3", "auto_collate": False, "x": 1}
