@@ -67,6 +67,8 @@ def _resampling_matrix(source_size: int, target_size: int, method: TableResize) 
     """Returns (target_size, source_size): each new distance as a weighted sum of the old ones."""
     if source_size == target_size:
         return torch.eye(source_size, dtype=torch.float64)
+    if source_size == 1:
+        return torch.ones(target_size, 1, dtype=torch.float64)
     if method == "bilinear":
         source = torch.arange(source_size, dtype=torch.float64)
         target = (torch.arange(target_size, dtype=torch.float64) + 0.5) * source_size / target_size - 0.5

@@ -1,0 +1,59 @@
+"""Oracle: the classifier itself, which other tests hold against timm."""
+
+import pytest
+import torch
+
+from modelscope_beit.errors import ImageError
+from modelscope_beit.network.classifier import BeitClassifier, build_classifier
+from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.settings.model import model_settings
+
+CHOICES = [
+    ("beitv2", {}),
+    ("beitv2", {"relative_position": "shared"}),
+    ("beitv2", {"absolute_position": True, "layer_scale_init": None}),
+    ("beitv2", {"image_size": (32, 64)}),
+    ("vit", {}),
+    ("vit", {"qkv_bias": "none"}),
+]
+
+
+def randomised(family: str, choices: dict) -> BeitClassifier:
+    torch.manual_seed(0)
+    sizes = {"image_size": (64, 64), "width": 64, "depth": 3, "num_heads": 4, "mlp_hidden": 256}
+    classifier = build_classifier(model_settings(family, "base", num_classes=10, **(sizes | choices))).eval()
+    with torch.no_grad():
+        for parameter in classifier.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return classifier
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize(("family", "choices"), CHOICES)
+def test_inference_form__gives_the_classifiers_logits(family: str, choices: dict, in_place: bool) -> None:
+    classifier = randomised(family, choices)
+    images = torch.randn(2, 3, *classifier.settings.backbone.image_size)
+    with torch.no_grad():
+        wanted = classifier(images)
+        form = inference_form(classifier, in_place=in_place)
+        torch.testing.assert_close(form(images), wanted, atol=1e-5, rtol=0)
+        torch.testing.assert_close(classifier(images), wanted, atol=1e-5, rtol=0)
+
+
+def test_inference_form__leaves_the_classifier_as_it_was() -> None:
+    classifier = randomised("beitv2", {})
+    before = {key: value.clone() for key, value in classifier.state_dict().items()}
+    inference_form(classifier)
+    assert all(torch.equal(value, before[key]) for key, value in classifier.state_dict().items())
+
+
+def test_inference_form__in_place_needs_no_second_copy_of_the_weights() -> None:
+    classifier = randomised("beitv2", {})
+    form = inference_form(classifier, in_place=True)
+    block = classifier.backbone.blocks[0]
+    assert form.blocks[0].proj is block.attn.proj and bool((block.gamma_1 == 1).all())
+
+
+def test_inference_form__refuses_another_size() -> None:
+    with pytest.raises(ImageError, match="64, 64"):
+        inference_form(randomised("beitv2", {}))(torch.zeros(1, 3, 96, 96))
