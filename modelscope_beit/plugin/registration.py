@@ -6,16 +6,18 @@ it replaces and then registers over it.
 """
 
 import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from modelscope_beit import names
+from modelscope_beit.plugin.after_import import after_import
 
 # The module of the host that holds the index.
 _INDEX_MODULE = "modelscope.utils.import_utils"
+# The module of the host that patches transformers, and what it patches.
+_PATCHING_MODULE = "modelscope.utils.automodel_utils"
+_PATCHED_MODULE = "transformers.modeling_utils"
 
 # File of this folder -> what it registers: (registry, group, name). plugin/trainer.py will have its line here.
 _REGISTERED = {
@@ -34,31 +36,9 @@ def register() -> None:
     ModelScope imports torch, which takes seconds; a program that never asks ModelScope for anything
     (``beit --help``) should not pay for it.
     """
-    if _INDEX_MODULE in sys.modules:
-        _point_index_at_us(sys.modules[_INDEX_MODULE])
-    elif not any(isinstance(finder, _RegisterAfterImport) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _RegisterAfterImport())
-
-
-class _RegisterAfterImport:
-    """Finds the module with the host's index where Python finds it, and registers us when it has run."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != _INDEX_MODULE:
-            return None
-        spec = PathFinder.find_spec(fullname, path)
-        if spec is None or spec.loader is None:
-            return None
-        run_module = spec.loader.exec_module
-
-        def run_and_register(module: ModuleType) -> None:
-            run_module(module)
-            _point_index_at_us(module)
-
-        spec.loader.exec_module = run_and_register  # type: ignore[method-assign]
-        return spec
+    after_import(_INDEX_MODULE, _point_index_at_us)
+    if _PATCHING_MODULE not in sys.modules:
+        after_import(_PATCHING_MODULE, _patch_transformers_when_imported)
 
 
 def _point_index_at_us(index_module: ModuleType) -> None:
@@ -70,3 +50,13 @@ def _point_index_at_us(index_module: ModuleType) -> None:
             "module": f"modelscope_beit.plugin.{stem}",
         }
         index.update(dict.fromkeys(keys, entry))
+
+
+def _patch_transformers_when_imported(patching_module: ModuleType) -> None:
+    """Lets the host's patch of transformers wait until somebody imports what it patches.
+
+    ModelScope 1.40 imports all of transformers' model code for it whenever modelscope.models is imported, which is
+    half of the time that importing modelscope.pipelines takes.
+    """
+    patch = patching_module.fix_transformers_upgrade
+    vars(patching_module)["fix_transformers_upgrade"] = lambda: after_import(_PATCHED_MODULE, lambda _: patch())
