@@ -20,8 +20,8 @@ def version() -> str:
 # Lower bounds are the oldest releases with what the package uses; there is no upper bound, because a cap
 # that turns out to be wrong cannot be lifted by the person who meets it.
 INSTALL_REQUIRES = [
-    "torch>=2.4",
-    "torchvision>=0.19",
+    "torch>=2.6",
+    "torchvision>=0.21",
     "accelerate>=1.0",
     "modelscope[framework]>=1.40",
     "addict>=2.4",
@@ -39,6 +39,8 @@ EXTRAS_REQUIRE = {
     "openmmlab": [
         'mmcv==1.7.2; python_version < "3.13"',
         'mmcls==0.25.0; python_version < "3.13"',
+        # Where mmcv cannot be built, recipes that resize by OpenCV's bicubic or area rule still need OpenCV.
+        'opencv-python-headless; python_version >= "3.13"',
     ],
     "timm": ["timm>=1.0"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
