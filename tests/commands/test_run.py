@@ -93,6 +93,7 @@ def test_run__works_under_torchrun(tmp_path: Path) -> None:
         "dist.init_process_group('gloo')\n"
         "assert 'modelscope_beit' in sys.modules and sys.argv[1:] == ['--size', '2']\n"
         "open(f'rank{dist.get_rank()}of{dist.get_world_size()}', 'w').close()\n"
+        "dist.barrier()\n"  # or the first to finish closes its connection while the other still connects
         "dist.destroy_process_group()"
     )
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

@@ -70,7 +70,7 @@ def test_plain_install__needs_nothing_to_build(metadata: email.message.Message) 
     assert not plain & {"mmcv", "mmcls", "timm", "gradio", "pytest"}
 
 
-@pytest.mark.parametrize(("python", "expected"), [("3.12", {"mmcv", "mmcls"}), ("3.13", set())])
+@pytest.mark.parametrize(("python", "expected"), [("3.12", {"mmcv", "mmcls"}), ("3.13", {"opencv-python-headless"})])
 def test_openmmlab__is_asked_for_where_it_builds(
     metadata: email.message.Message, python: str, expected: set[str]
 ) -> None:
