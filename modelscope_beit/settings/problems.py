@@ -13,10 +13,13 @@ class Problems:
 
     wrong: sentences about values that nobody could use.
     foreign: sentences about values that mmcls understands but that the native network cannot express.
+    unknown: path of a key that nobody reads -> a hint. It is no problem in itself: whoever reads a whole
+        configuration tells what stood in the folder's own file from what somebody has just introduced.
     """
 
     wrong: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
 
     def raise_if_any(self, where: str) -> None:
         """Raises SettingsError that lists all problems; where: the file or object that was read."""
@@ -100,13 +103,24 @@ class Section:
 
         harmless: keys that may stand there unread. So may keys that begin with an underscore (comments).
         """
+        for name, hint in self._unread_keys(harmless).items():
+            self.wrong(name, f"nobody knows this key; {hint}")
+
+    def note_unknown_keys(self, harmless: Collection[str] = ()) -> None:
+        """Notes every key that was never read under `problems.unknown`; for keys that change no network, no pixel."""
+        for name, hint in self._unread_keys(harmless).items():
+            self.problems.unknown[self._at(name)] = hint
+
+    def _unread_keys(self, harmless: Collection[str]) -> dict[str, str]:
+        """Returns key -> hint at the nearest known one."""
         known = sorted(self._known | set(harmless))
+        unread = {}
         for name in self.mapping:
             if name in known or str(name).startswith("_"):
                 continue
             nearest = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"known keys: {', '.join(known)}"
-            self.wrong(str(name), f"nobody knows this key; {hint}")
+            unread[str(name)] = f"did you mean {nearest[0]}?" if nearest else f"known keys: {', '.join(known)}"
+        return unread
 
     def _at(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name
