@@ -28,6 +28,10 @@ class ModelFolderError(BeitError, ValueError):
     """A model folder or model id that cannot be opened or written."""
 
 
+class TrainingError(BeitError, RuntimeError):
+    """A run that cannot go on: a loss that is not finite, or too little memory."""
+
+
 class UntrustedCodeError(BeitError, RuntimeError):
     """A file that would run code, met without ``trust_remote_code=True``."""
 

@@ -1,0 +1,207 @@
+"""What happens between steps: validation, checkpoints, the best one, the model folder, and the end."""
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modelscope_beit import names
+from modelscope_beit.data.batches import evaluation_batches
+from modelscope_beit.errors import TrainingError
+from modelscope_beit.evaluation.measuring import measure
+from modelscope_beit.evaluation.metrics import metrics_of
+from modelscope_beit.model_folder.writing import write_model_folder
+from modelscope_beit.settings.evaluation import is_better
+from modelscope_beit.training.job import TrainingResult
+from modelscope_beit.training.run import Run
+from modelscope_beit.training.run_card import run_card
+from modelscope_beit.training.run_folder import OUTPUT
+from modelscope_beit.training.run_state import capture
+
+
+def pass_milestones(run: Run, num_iterations: int, *, is_last: bool) -> None:
+    """Validates, saves and writes the model folder, if that is due after the latest iterations.
+
+    num_iterations: how many of them came together. is_last: a signal ends the run, so its state has to be saved.
+    """
+    evaluation, checkpoint = run.job.recipe.evaluation, run.job.recipe.checkpoint
+    is_end = run.progress.iterations >= run.total_iterations
+    is_validation_due = _is_due(run, num_iterations, evaluation.by_epoch, evaluation.interval, evaluation.start)
+    is_saving_due = _is_due(run, num_iterations, checkpoint.by_epoch, checkpoint.interval, None)
+    is_saving_due |= is_last or (is_end and checkpoint.save_last)
+    if is_validation_due or is_saving_due:
+        check_losses(run)
+    best = {}
+    if is_validation_due and run.job.recipe.validates and run.job.validation is not None:
+        best = _validate(run)
+        run.network.train()
+    if run.job.recipe.has_validation_phase and _epoch_is_complete(run) and run.job.validation is not None:
+        _log_validation_loss(run)
+        run.network.train()
+    if best or is_saving_due:
+        _save(run, best, is_regular=is_saving_due)
+
+
+def check_losses(run: Run) -> None:
+    """Raises TrainingError if a loss since the last look is not finite; nothing bad has been saved then."""
+    if not run.unchecked:
+        return
+    losses = torch.stack(run.unchecked)
+    bad = (~torch.isfinite(losses)).nonzero().flatten()
+    first = run.progress.iterations - len(losses)
+    run.unchecked.clear()
+    if len(bad) == 0:
+        return
+    number = first + int(bad[0])
+    epoch, place = divmod(number, run.iterations_per_epoch)
+    kept = run.folder.record["checkpoints"] if run.folder is not None else []
+    raise TrainingError(
+        f"The loss became {losses[bad[0]].item()} at iteration {number + 1} (epoch {epoch + 1}, batch {place + 1}). "
+        f"The last good checkpoint is {kept[-1]['file'] if kept else 'none yet: the start weights'}. A lower "
+        "train.optimizer.lr, a longer warm-up or optimizer_config.grad_clip usually helps; with fp16, so does bf16."
+    )
+
+
+def finish(run: Run, *, was_interrupted: bool) -> TrainingResult:
+    """Says how the run ended, and returns it."""
+    record: dict[str, Any] = run.folder.record if run.folder is not None else {"checkpoints": [], "best": {}}
+    best, checkpoints = record["best"], record["checkpoints"]
+    work_dir = run.job.work_dir
+    newest = work_dir / checkpoints[-1]["file"] if checkpoints else None
+    if was_interrupted:
+        run.log.note(f"Stopped by a signal after iteration {run.progress.iterations}; saved as {newest}.")
+        run.log.note(f"To go on: {names.COMMAND} resume {work_dir}, or the trainer with resume_from={str(newest)!r}.")
+    elif run.folder is not None:
+        run.folder.finish()
+        if best:
+            run.log.note(f"Best: {best['key']} {best['score']:.4f} at epoch {best['epoch']}, {best['file']}.")
+    output = work_dir / OUTPUT
+    return TrainingResult(
+        iterations=run.progress.iterations,
+        epochs=run.progress.iterations // run.iterations_per_epoch,
+        was_interrupted=was_interrupted,
+        checkpoint=newest,
+        best_checkpoint=work_dir / best["file"] if best else None,
+        best_metrics=dict(best.get("metrics", {})),
+        output=output if output.exists() else None,
+    )
+
+
+def _is_due(run: Run, num_iterations: int, by_epoch: bool, interval: int, start: int | None) -> bool:
+    """Tells whether an event is due; counts epochs or iterations from 1, as mmcv's hooks do."""
+    if interval < 1:
+        return False
+    if by_epoch:
+        if not _epoch_is_complete(run):
+            return False
+        counts = range(_epoch(run), _epoch(run) + 1)
+    else:
+        counts = range(run.progress.iterations - num_iterations + 1, run.progress.iterations + 1)
+    return any(count >= (start or 0) and (count - (start or 0)) % interval == 0 for count in counts)
+
+
+def _epoch_is_complete(run: Run) -> bool:
+    return run.progress.iterations % run.iterations_per_epoch == 0
+
+
+def _epoch(run: Run) -> int:
+    """Returns the number of the epoch that the latest iteration belongs to, from 1."""
+    return (run.progress.iterations - 1) // run.iterations_per_epoch + 1
+
+
+def _validate(run: Run) -> dict[str, Any]:
+    """Measures the network, or its average, on the validation data; returns the new best result, if it is one."""
+    settings = run.job.recipe.evaluation
+    if run.average is not None:
+        with run.average.in_place_of_weights():
+            metrics = _metrics(run)
+    else:
+        metrics = _metrics(run)
+    best: dict[str, Any] = {}
+    if settings.save_best is not None:
+        key = next(iter(metrics)) if settings.save_best == "auto" else settings.save_best
+        before = run.progress.best.get("score")
+        if before is None or is_better(settings.rule, key, metrics[key], before):
+            kind, number = ("epoch", _epoch(run)) if settings.by_epoch else ("iter", run.progress.iterations)
+            best = {
+                "file": f"best_{key}_{kind}_{number}.pth",
+                "key": key,
+                "score": float(metrics[key]),
+                "epoch": _epoch(run),
+                "iterations": run.progress.iterations,
+                "metrics": metrics,
+            }
+            run.progress.best = best
+    assert run.job.validation is not None, "it was there when the validation became due"
+    run.log.evaluated(
+        run.progress.iterations, _epoch(run), metrics, is_best=bool(best), num_images=len(run.job.validation)
+    )
+    return best
+
+
+def _metrics(run: Run) -> dict[str, Any]:
+    recipe = run.job.recipe
+    batches = _evaluation_batches(run)
+    outcomes = measure(
+        run.accelerator.unwrap_model(run.network),
+        batches,
+        class_names=run.job.settings.class_names or (),
+        device=run.accelerator.device,
+        precision=run.precision,
+    )
+    metrics = metrics_of(outcomes, recipe.evaluation.metrics, recipe.evaluation.options)
+    return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in metrics.items()}
+
+
+def _evaluation_batches(run: Run) -> Any:
+    assert run.job.validation is not None, "callers have asked whether there is validation data"
+    return evaluation_batches(
+        run.job.validation,
+        run.evaluation_transform,
+        batch_size=run.job.recipe.evaluation_batch_size,
+        workers=run.job.recipe.evaluation_workers,
+        rank=run.accelerator.process_index,
+        world_size=run.accelerator.num_processes,
+    )
+
+
+@torch.no_grad()
+def _log_validation_loss(run: Run) -> None:
+    """mm's workflow [("train", 1), ("val", 1)]: the mean loss on the validation data, prepared as for evaluation."""
+    run.network.eval()
+    sums = torch.zeros(2, dtype=torch.float64)
+    for batch in _evaluation_batches(run):
+        logits = run.network(batch.images.to(run.accelerator.device))
+        losses = run.loss_of(logits, batch.labels.to(run.accelerator.device))
+        sums += torch.tensor([losses.sum().item(), len(losses)], dtype=torch.float64)
+    sums = run.accelerator.reduce(sums.float().to(run.accelerator.device), reduction="sum")
+    loss: Tensor = sums[0] / sums[1].clamp(min=1)
+    run.log.evaluated(
+        run.progress.iterations, _epoch(run), {"loss": loss.item()}, is_best=False, num_images=int(sums[1])
+    )
+
+
+def _save(run: Run, best: dict[str, Any], *, is_regular: bool) -> None:
+    """Writes what is due: the newest checkpoint, the best one, and the model folder of the best or newest weights."""
+    state = capture(run.accelerator, run.network, run.optimizer, run.average, run.progress)
+    if run.folder is None:
+        return
+    recipe = run.job.recipe
+    meta = {**run.meta, "epoch": _epoch(run), "iter": run.progress.iterations}
+    path = None
+    if is_regular:
+        by_epoch = recipe.checkpoint.by_epoch and _epoch_is_complete(run)
+        name = f"epoch_{_epoch(run)}.pth" if by_epoch else f"iter_{run.progress.iterations}.pth"
+        path = run.folder.save(
+            name,
+            state,
+            meta,
+            max_keep=recipe.checkpoint.max_keep_ckpts,
+            create_symlink=recipe.checkpoint.create_symlink,
+        )
+    if best:
+        run.folder.save_best(best, state, meta, same_as=path)
+    if best or not run.folder.record["best"]:
+        card = run_card(run.job, best, json.loads(run.meta["config"]))
+        write_model_folder(run.job.work_dir / OUTPUT, run.job.settings, state["state_dict"], card=card, overwrite=True)

@@ -1,0 +1,201 @@
+"""Assembles a run out of its job: processes, network, optimizer, schedule, log and folder, fresh or resumed."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, set_seed
+from torch import Tensor, nn
+
+from modelscope_beit import __version__
+from modelscope_beit.checkpoints.load import classifier_with, native_weights
+from modelscope_beit.data.batches import num_batches
+from modelscope_beit.data.records import Records
+from modelscope_beit.errors import SettingsError
+from modelscope_beit.images.evaluation_transform import EvaluationTransform
+from modelscope_beit.images.training_transform import TrainingTransform
+from modelscope_beit.network.classifier import BeitClassifier, build_classifier
+from modelscope_beit.training.acceleration import choose_precision, open_accelerator
+from modelscope_beit.training.ema import WeightAverage
+from modelscope_beit.training.environment import environment_info
+from modelscope_beit.training.job import TrainingJob
+from modelscope_beit.training.losses import build_loss
+from modelscope_beit.training.optimizer import build_optimizer
+from modelscope_beit.training.run_folder import RunFolder, newest_state
+from modelscope_beit.training.run_log import RunLog
+from modelscope_beit.training.run_state import Progress, restore
+from modelscope_beit.training.schedule import Schedule
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class Run:
+    """A run on its way.
+
+    network, optimizer: as Accelerate prepared them. average: of the weights, if the recipe wants one.
+    iterations_per_epoch, total_iterations: batches of the loader. folder: None in processes that do not write.
+    meta: what checkpoints say beside the weights. unchecked: losses that nobody has looked at yet.
+    """
+
+    job: TrainingJob
+    accelerator: Accelerator
+    network: nn.Module
+    optimizer: Any
+    schedule: Schedule
+    loss_of: LossFunction
+    average: WeightAverage | None
+    progress: Progress
+    iterations_per_epoch: int
+    total_iterations: int
+    precision: str
+    train_transform: TrainingTransform
+    evaluation_transform: EvaluationTransform
+    meta: dict[str, Any]
+    folder: RunFolder | None
+    log: RunLog
+    unchecked: list[Tensor] = field(default_factory=list)
+
+
+@contextmanager
+def open_run(job: TrainingJob) -> Iterator[Run]:
+    """Gives a run that is ready for its next iteration; its log is closed at the end.
+
+    Raises BeitError if weights, checkpoint, device or folder cannot be used.
+    """
+    recipe = job.recipe
+    accelerator = open_accelerator(recipe)
+    set_seed(recipe.seed, deterministic=recipe.deterministic)
+    resumed = newest_state(Path(recipe.resume_from).expanduser()) if recipe.resume_from else None
+    classifier, notes = _classifier(job, is_resumed=resumed is not None)
+    average = WeightAverage(classifier.to(accelerator.device), recipe.ema) if recipe.ema else None
+    optimizer = build_optimizer(classifier, recipe.optimizer, fused=_can_fuse(accelerator))
+    if recipe.compile:
+        classifier.compile()
+    network, prepared = accelerator.prepare(classifier, optimizer)
+    if average is not None and accelerator.distributed_type == DistributedType.FSDP:
+        raise SettingsError("The EMA hook and FSDP do not go together: shards are not averaged. Remove one of them.")
+    per_epoch, total = _lengths(job, accelerator.num_processes)
+    # Processes drop different paths; everything else that is random is drawn from (seed, epoch, sample).
+    set_seed(recipe.seed, device_specific=True, deterministic=recipe.deterministic)
+    progress = Progress()
+    if resumed is not None:
+        progress = restore(resumed[1], accelerator, network, prepared, average)
+        notes.append(f"Going on from {resumed[0]} after iteration {progress.iterations} of {total}.")
+    meta = _meta(job, accelerator)
+    folder = _open_folder(job, progress, is_main=accelerator.is_main_process, is_resumed=resumed is not None)
+    log = RunLog(
+        job.work_dir,
+        job.timestamp,
+        is_main=accelerator.is_main_process,
+        total_iterations=total,
+        iterations_per_epoch=per_epoch,
+        interval=recipe.log_interval,
+        tensorboard=recipe.tensorboard,
+        meta=meta,
+    )
+    with log:
+        for note in notes:
+            log.note(note)
+        yield Run(
+            job=job,
+            accelerator=accelerator,
+            network=network,
+            optimizer=prepared,
+            schedule=_schedule(job, optimizer, per_epoch),
+            loss_of=_loss(job),
+            average=average,
+            progress=progress,
+            iterations_per_epoch=per_epoch,
+            total_iterations=total,
+            precision=choose_precision(recipe.precision, accelerator.device),
+            train_transform=TrainingTransform(recipe.training_steps),
+            evaluation_transform=EvaluationTransform(job.settings.preprocessing),
+            meta=meta,
+            folder=folder,
+            log=log,
+        )
+
+
+def _classifier(job: TrainingJob, *, is_resumed: bool) -> tuple[BeitClassifier, list[str]]:
+    """Returns the network with its start weights, and what is worth a line about them."""
+    if is_resumed:
+        return build_classifier(job.settings.model), []
+    conversion = native_weights(job.settings.model, job.start_weights, new_head=True)
+    notes = [f"Start weights: {job.start_weights}, {len(conversion.mapped)} of its keys used."]
+    if conversion.initialised:
+        notes.append(
+            f"New, with fresh values: {', '.join(conversion.initialised)} ({job.settings.model.num_classes} classes)."
+        )
+    # Weights that are mapped from a file may not be written to; training has to own them.
+    tensors = {key: tensor.clone() for key, tensor in conversion.tensors.items()}
+    return classifier_with(job.settings.model, tensors), notes
+
+
+def _can_fuse(accelerator: Accelerator) -> bool:
+    """Fused optimizers compute on whole tensors of float32; shards have no fused form on every version of torch."""
+    return accelerator.device.type in ("cpu", "cuda") and accelerator.distributed_type != DistributedType.FSDP
+
+
+def _lengths(job: TrainingJob, world_size: int) -> tuple[int, int]:
+    """Returns iterations per epoch and in all."""
+    recipe = job.recipe
+    if isinstance(job.train, Records):
+        per_epoch = num_batches(len(job.train), recipe.batch_size * world_size)
+    elif recipe.iterations is not None:
+        per_epoch = recipe.iterations
+    else:
+        raise SettingsError(
+            "The training data are a stream of unknown length, so epochs cannot be counted. Give the number of "
+            "iterations: train.runner={'type': 'IterBasedRunner', 'max_iters': N}."
+        )
+    if recipe.iterations is not None:
+        return per_epoch, recipe.iterations
+    assert recipe.epochs is not None, "a recipe has epochs or iterations"
+    return per_epoch, recipe.epochs * per_epoch
+
+
+def _schedule(job: TrainingJob, optimizer: torch.optim.Optimizer, per_epoch: int) -> Schedule:
+    return Schedule(
+        job.recipe.schedule,
+        [group["lr"] for group in optimizer.param_groups],
+        iterations_per_epoch=per_epoch,
+        epochs=job.recipe.epochs,
+        iterations=job.recipe.iterations,
+    )
+
+
+def _loss(job: TrainingJob) -> LossFunction:
+    class_counts = None
+    if isinstance(job.train, Records):
+        labels = torch.from_numpy(job.train.labels())
+        num_classes = job.settings.model.num_classes
+        class_counts = labels.sum(dim=0) if job.train.is_multi_label else torch.bincount(labels, minlength=num_classes)
+    return build_loss(job.recipe.loss, job.settings.model.num_classes, class_counts)
+
+
+def _meta(job: TrainingJob, accelerator: Accelerator) -> dict[str, Any]:
+    """What mm keeps in a checkpoint's meta, as plain values."""
+    return {
+        "CLASSES": list(job.settings.class_names or ()),
+        "config": json.dumps(job.configuration, ensure_ascii=False, default=str),
+        "seed": job.recipe.seed,
+        "exp_name": job.work_dir.name,
+        "env_info": environment_info(),
+        "modelscope_beit_version": __version__,
+        "num_processes": accelerator.num_processes,
+    }
+
+
+def _open_folder(job: TrainingJob, progress: Progress, *, is_main: bool, is_resumed: bool) -> RunFolder | None:
+    if not is_main:
+        return None
+    facts = {"command": job.command, "source": job.source, "data": job.data, "timestamp": job.timestamp}
+    if is_resumed:
+        return RunFolder.go_on(job.work_dir, facts, job.configuration, progress)
+    return RunFolder.start(job.work_dir, facts, job.configuration)
