@@ -15,6 +15,7 @@ from modelscope_beit.model_folder.finding import find_model_folder
 from modelscope_beit.model_folder.label_files import check_label_count, read_labels
 from modelscope_beit.model_folder.mm_configuration import run_mm_configuration
 from modelscope_beit.network.classifier import BeitClassifier
+from modelscope_beit.network.device import find_device
 from modelscope_beit.settings.configuration import FolderSettings, read_configuration, unknown_keys
 
 _logger = logging.getLogger(__name__)
@@ -38,11 +39,12 @@ class OpenedModel:
 def open_model(folder: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> OpenedModel:
     """Returns the model that a folder holds.
 
-    folder: also "embedded", the network that comes with the package. device: as torch names it.
+    folder: also "embedded", the network that comes with the package. device: any name that network/device.py knows.
     trust_remote_code: allows a config.py to be executed; weights are only ever read as tensors and plain values.
-    Raises ModelFolderError if something is missing or does not fit together, SettingsError for the configuration,
-    CheckpointError for the weights, UntrustedCodeError for code without trust.
+    Raises ModelFolderError if something is missing or does not fit together, SettingsError for the configuration or
+    the device, CheckpointError for the weights, UntrustedCodeError for code without trust.
     """
+    found_device = find_device(device)
     folder = find_model_folder(folder)
     settings = read_folder_settings(folder, trust_remote_code=trust_remote_code)
     weights = find_weight_file(folder)
@@ -51,7 +53,7 @@ def open_model(folder: str | Path, *, device: str = "cpu", trust_remote_code: bo
     return OpenedModel(
         folder=folder,
         settings=settings,
-        network=network.to(device).eval(),
+        network=network.to(found_device).eval(),
         class_names=class_names,
         transform=EvaluationTransform(settings.preprocessing),
     )

@@ -54,6 +54,8 @@ class BeitImageClassificationPipeline(Pipeline):
         auto_collate: bool = True,
         **kwargs: Any,
     ) -> None:
+        # Weights that only this pipeline uses may be changed for speed.
+        self._owns_model = isinstance(model, str)
         if isinstance(model, str):
             model = ClassificationModel(_local_folder(model), device=device, **kwargs)
         # Given a preprocessor, the host builds none; a configured bypass preprocessor would answer with nothing.
@@ -111,7 +113,7 @@ class BeitImageClassificationPipeline(Pipeline):
             if self._model_prepare:
                 return
             self.model.to(self.device).eval()
-            self._network = inference_form(self.model.cls_model)
+            self._network = inference_form(self.model.cls_model, in_place=self._owns_model)
             if self._compile:
                 self._network.compile(**self._compile_options)
             self._model_prepare = True

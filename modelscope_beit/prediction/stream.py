@@ -58,6 +58,7 @@ def predict_stream(
 ) -> Generator[Prediction, None, None]:
     """Returns an iterator over the predictions of all pictures, in their order.
 
+    model: its network is brought into its fast form, in place: it answers the same, with other weights.
     sources: whatever images/reading.py reads; taken a little ahead of the predictions, never as a whole.
     batch_size: pictures per pass through the network. At most two batches and a picture per worker exist at a time.
     workers: decoding threads; None: one per processor, at most 8. The network's own threads are torch's.
@@ -76,7 +77,7 @@ def predict_stream(
 def _predictions(
     model: OpenedModel, sources: Iterable[Any], batch_size: int, workers: int, topk: int
 ) -> Generator[Prediction, None, None]:
-    fast_form = inference_form(model.network)
+    fast_form = inference_form(model.network, in_place=True)
 
     def prepare(numbered: tuple[int, Any]) -> _Picture:
         return _prepare(*numbered, model.transform)

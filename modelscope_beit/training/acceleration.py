@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, GradScalerKwargs
 from accelerate.state import AcceleratorState
 
-from modelscope_beit.errors import SettingsError
+from modelscope_beit.network.device import find_device
 from modelscope_beit.settings.recipe import Recipe
 
 _logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
 
     Raises SettingsError for a device that is not there.
     """
-    device = _device(recipe.device)
+    device = find_device(recipe.device)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     # Accelerate keeps its state for the whole process; a second run may want another precision or device.
@@ -32,7 +32,9 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
     ]
     if recipe.precision == "fp16" and recipe.loss_scale is not None:
         # As good as fixed: it never grows, and an overflow hardly lowers it.
-        handlers.append(GradScalerKwargs(init_scale=recipe.loss_scale, growth_interval=2**31 - 1, backoff_factor=0.9999999))
+        handlers.append(
+            GradScalerKwargs(init_scale=recipe.loss_scale, growth_interval=2**31 - 1, backoff_factor=0.9999999)
+        )
     precision = choose_precision(recipe.precision, device)
     return Accelerator(
         mixed_precision=_ACCELERATE_NAMES[precision],
@@ -62,20 +64,3 @@ def _has_bf16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     # torch has no public question for this before 2.9 (torch.cpu.get_capabilities).
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def _device(wanted: str) -> torch.device:
-    has_gpu = torch.cuda.is_available()
-    if wanted == "auto":
-        return torch.device("cuda" if has_gpu else "cpu")
-    name = wanted.replace("gpu", "cuda")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SettingsError(f"device is {wanted!r}, but auto, cpu, cuda or cuda:NUMBER is expected.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(
-            f"device is {wanted!r}, but torch {torch.__version__} sees {torch.cuda.device_count()} GPUs. "
-            "Use device='cpu', or check the driver and that this is a CUDA build of torch."
-        )
-    return device

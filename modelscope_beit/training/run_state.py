@@ -175,7 +175,9 @@ def _beside(value: Any, parameter: Tensor) -> Any:
     if not isinstance(value, Tensor):
         return value
     # A fused optimizer keeps its step count on the device, others on the processor; both accept this.
-    return value.clone() if value.ndim == 0 and parameter.device.type == "cpu" else value.to(parameter.device, copy=True)
+    return (
+        value.clone() if value.ndim == 0 and parameter.device.type == "cpu" else value.to(parameter.device, copy=True)
+    )
 
 
 def _bare(optimizer: Any) -> torch.optim.Optimizer:
@@ -190,7 +192,13 @@ def _random_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "numpy": [
+            str(kind),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(gauss),
+        ],
         "python": [version, torch.tensor(words, dtype=torch.int64), next_gauss],
     }
 

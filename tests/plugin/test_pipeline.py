@@ -243,7 +243,9 @@ def test_stages__can_be_used_one_by_one(tiny_pipeline: Pipeline, ten_images: lis
 def test_call__is_thread_safe(tiny_model_folder: Path, ten_images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     built = pipeline("image-classification", model=str(tiny_model_folder), device="cpu")
     made = []
-    monkeypatch.setattr(pipeline_module, "inference_form", lambda network: made.append(1) or inference_form(network))
+    monkeypatch.setattr(
+        pipeline_module, "inference_form", lambda *given, **options: made.append(1) or inference_form(*given, **options)
+    )
     with ThreadPoolExecutor(4) as threads:
         results = list(threads.map(built, ten_images * 10))
     assert made == [1]
