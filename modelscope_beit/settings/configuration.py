@@ -17,9 +17,10 @@ from modelscope_beit.settings.preprocessing import Step, read_steps, write_steps
 from modelscope_beit.settings.problems import Problems, Section, plain, shown
 
 # Top-level keys that ModelScope or this package reads; any other one is kept, but worth a word in the log.
-_KNOWN_KEYS = frozenset(
+KNOWN_KEYS = frozenset(
     "model dataset preprocessor train evaluation device fp16 seed gpu_ids work_dir find_unused_parameters".split()
-    + ["plugins", "allow_remote"]
+    + "plugins allow_remote no_validate deterministic launcher dist_params cudnn_benchmark log_level".split()
+    + "opencv_num_threads mp_start_method".split()
 )
 
 
@@ -50,17 +51,28 @@ def read_configuration(mapping: Mapping[str, object], where: str) -> FolderSetti
     """
     if not isinstance(mapping, Mapping):
         raise SettingsError(f"{where} must hold a mapping (a JSON object), not {shown(mapping)}.")
+    problems = Problems()
+    settings = collect_configuration(mapping, problems)
+    problems.raise_if_any(where)
+    assert settings is not None, "a configuration without problems has settings"
+    return settings
+
+
+def collect_configuration(mapping: Mapping[str, object], problems: Problems) -> FolderSettings | None:
+    """Reads a configuration as read_configuration does, but adds what is wrong to `problems`.
+
+    Returns None where it cannot be used.
+    """
     content = plain(mapping)
     assert isinstance(content, dict)
-    problems = Problems()
     root = Section(content, "", problems)
     _check_kind(root)
     model = _read_model(root)
     steps = _read_preprocessing(root)
     class_names, class_names_file = _read_classes(root)
     pipeline = _read_pipeline(root)
-    problems.raise_if_any(where)
-    assert model is not None, "a configuration without problems has a model"
+    if model is None or problems.wrong or problems.foreign:
+        return None
     return FolderSettings(model, steps, class_names, class_names_file, pipeline, _remove_interpreted(content))
 
 
@@ -92,7 +104,7 @@ def write_configuration(settings: FolderSettings) -> dict[str, object]:
 
 def unknown_keys(settings: FolderSettings) -> list[str]:
     """Returns the top-level keys of a configuration that neither ModelScope nor this package reads."""
-    return [name for name in settings.extra if name not in _KNOWN_KEYS and not name.startswith("_")]
+    return [name for name in settings.extra if name not in KNOWN_KEYS and not name.startswith("_")]
 
 
 def _check_kind(root: Section) -> None:
