@@ -19,7 +19,7 @@ _BLOCK_VALUES = 1 << 16
 def resize_like_opencv(pixels: np.ndarray, width: int, height: int, interpolation: str) -> np.ndarray:
     """Returns the pixels that cv2.resize makes.
 
-    pixels: (H, W, 3), uint8, any channel order. interpolation: a name of settings.preprocessing.INTERPOLATIONS["cv2"].
+    pixels: (H, W, 3), uint8, any channel order. interpolation: a name of settings.step_values.INTERPOLATIONS["cv2"].
     Returns (height, width, 3), uint8. Raises MissingPackageError if that filter needs OpenCV and it is not installed.
     """
     if pixels.shape[:2] == (height, width):

@@ -5,45 +5,43 @@ SettingsError that lists every value that cannot be used. Source: mmcls 0.25.0,
 datasets/pipelines/{loading,transforms,formatting}.py. What they do to a picture: images/evaluation_transform.py.
 """
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.problems import plain, shown
+from modelscope_beit.settings.step_values import (
+    PADDING_MODES,
+    StepSettings,
+    choice_problems,
+    flag_problems,
+    is_number,
+    is_pair,
+    is_size,
+    is_triple,
+    is_whole,
+    read_step,
+    resampling_problems,
+    tupled,
+)
 
-# Names of resampling filters that each resizing library has, in mmcv's spelling.
-INTERPOLATIONS = {
-    "cv2": ("nearest", "bilinear", "bicubic", "area", "lanczos"),
-    "pillow": ("nearest", "bilinear", "bicubic", "box", "lanczos", "hamming"),
-}
 ADAPTIVE_SIDES = ("short", "long", "height", "width")
-PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Step:
-    """extra: keys of the folder's own file that change no pixel; they are written back as they came."""
-
-    extra: dict[str, object] = field(default_factory=dict, hash=False)
-
-    def _refuse(self, problems: Iterable[str]) -> None:
-        if found := "; ".join(problems):
-            raise SettingsError(f"{type(self).__name__}: {found}.")
 
 
 @dataclass(frozen=True)
-class LoadImageFromFile(_Step):
+class LoadImageFromFile(StepSettings):
     """The reading of the file. Its keys are passed over: pictures are read upright and in colour before the steps.
 
     ModelScope's stock preprocessor removes this step too.
     """
 
+    changes_pixels = False
+
 
 @dataclass(frozen=True)
-class Resize(_Step):
+class Resize(StepSettings):
     """Resizing.
 
     size: one number is (number, number), whatever the aspect ratio; (height, width) in pixels is taken as it is;
@@ -56,15 +54,15 @@ class Resize(_Step):
     backend: str = "cv2"
 
     def __post_init__(self) -> None:
-        problems = _resampling_problems(self.backend, self.interpolation)
-        if not (_is_size(self.size) or _is_adaptive(self.size)):
+        problems = resampling_problems(self.backend, self.interpolation)
+        if not (is_size(self.size) or _is_adaptive(self.size)):
             problems.append(f"size is {shown(self.size)}, but pixels, [height, width] or [side, -1] are expected")
-        problems += _choice_problems("adaptive_side", self.adaptive_side, ADAPTIVE_SIDES)
-        self._refuse(problems)
+        problems += choice_problems("adaptive_side", self.adaptive_side, ADAPTIVE_SIDES)
+        self.refuse(problems)
 
 
 @dataclass(frozen=True)
-class CenterCrop(_Step):
+class CenterCrop(StepSettings):
     """Cutting out the middle; a picture that is smaller stays as it is.
 
     crop_size: one number, or (height, width) in pixels.
@@ -79,20 +77,24 @@ class CenterCrop(_Step):
     backend: str = "cv2"
 
     def __post_init__(self) -> None:
-        problems = _flag_problems("efficientnet_style", self.efficientnet_style)
-        if not _is_size(self.crop_size):
+        problems = flag_problems("efficientnet_style", self.efficientnet_style)
+        if not is_size(self.crop_size):
             problems.append(f"crop_size is {shown(self.crop_size)}, but pixels or [height, width] are expected")
         if self.efficientnet_style is True:
-            problems += _resampling_problems(self.backend, self.interpolation)
+            problems += resampling_problems(self.backend, self.interpolation)
             if not isinstance(self.crop_size, int):
                 problems.append("efficientnet_style expects one number as crop_size")
-            if not _is_whole(self.crop_padding) or self.crop_padding < 0:
+            if not is_whole(self.crop_padding) or self.crop_padding < 0:
                 problems.append(f"crop_padding is {shown(self.crop_padding)}, but 0 or more pixels are expected")
-        self._refuse(problems)
+        self.refuse(problems)
+
+    def may_follow_normalize(self) -> bool:
+        """Tells whether it treats a normalised picture as mmcls does; resizing does not."""
+        return not self.efficientnet_style
 
 
 @dataclass(frozen=True)
-class Pad(_Step):
+class Pad(StepSettings):
     """Padding at the bottom and at the right, to `size` (height, width) in pixels or to a square.
 
     pad_val: one number or three, for `padding_mode` "constant", in the channel order that the picture has then:
@@ -106,19 +108,23 @@ class Pad(_Step):
     padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
-        problems = _flag_problems("pad_to_square", self.pad_to_square)
-        if self.size is not None and not (_is_pair(self.size) and _is_size(self.size)):
+        problems = flag_problems("pad_to_square", self.pad_to_square)
+        if self.size is not None and not (is_pair(self.size) and is_size(self.size)):
             problems.append(f"size is {shown(self.size)}, but [height, width] in pixels is expected")
         if (self.size is None) == (self.pad_to_square is False):
             problems.append("exactly one of size and pad_to_square is expected")
-        if not (_is_number(self.pad_val) or _is_triple(self.pad_val)):
+        if not (is_number(self.pad_val) or is_triple(self.pad_val)):
             problems.append(f"pad_val is {shown(self.pad_val)}, but one number or three are expected")
-        problems += _choice_problems("padding_mode", self.padding_mode, PADDING_MODES)
-        self._refuse(problems)
+        problems += choice_problems("padding_mode", self.padding_mode, PADDING_MODES)
+        self.refuse(problems)
+
+    def may_follow_normalize(self) -> bool:
+        """Tells that it may, as far as the order goes."""
+        return True
 
 
 @dataclass(frozen=True)
-class Normalize(_Step):
+class Normalize(StepSettings):
     """(pixel - mean) / std, channel by channel, for pixels from 0 to 255.
 
     to_rgb: mean, std and the network's input have the order red, green, blue; otherwise blue, green, red.
@@ -129,54 +135,59 @@ class Normalize(_Step):
     to_rgb: bool = True
 
     def __post_init__(self) -> None:
-        problems = _flag_problems("to_rgb", self.to_rgb)
-        if not _is_triple(self.mean):
+        problems = flag_problems("to_rgb", self.to_rgb)
+        if not is_triple(self.mean):
             problems.append(f"mean is {shown(self.mean)}, but three numbers, one a channel, are expected")
-        if not (_is_triple(self.std) and min(self.std) > 0):
+        if not (is_triple(self.std) and min(self.std) > 0):
             problems.append(f"std is {shown(self.std)}, but three numbers above 0, one a channel, are expected")
-        self._refuse(problems)
+        self.refuse(problems)
+
+    def may_follow_normalize(self) -> bool:
+        """Tells that it may, as far as the order goes."""
+        return True
 
 
 @dataclass(frozen=True)
-class ImageToTensor(_Step):
+class ImageToTensor(StepSettings):
     """(H, W, 3) to (3, H, W)."""
 
+    changes_pixels = False
     keys: tuple[str, ...] = ("img",)
 
     def __post_init__(self) -> None:
         """Raises SettingsError if the picture, "img", is not among the keys."""
-        self._refuse(_picture_key_problems(self.keys))
+        self.refuse(_picture_key_problems(self.keys))
 
 
 @dataclass(frozen=True)
-class ToTensor(_Step):
+class ToTensor(StepSettings):
     """Labels to tensors; nothing that prediction has."""
 
+    changes_pixels = False
     keys: tuple[str, ...] = ("gt_label",)
 
     def __post_init__(self) -> None:
-        self._refuse([] if _are_names(self.keys) else [f"keys is {shown(self.keys)}, but a list of names is expected"])
+        self.refuse([] if _are_names(self.keys) else [f"keys is {shown(self.keys)}, but a list of names is expected"])
 
 
 @dataclass(frozen=True)
-class Collect(_Step):
+class Collect(StepSettings):
     """Choice of what the data loader passes on."""
 
+    changes_pixels = False
     keys: tuple[str, ...] = ("img",)
 
     def __post_init__(self) -> None:
         """Raises SettingsError if the picture, "img", is not among the keys."""
-        self._refuse(_picture_key_problems(self.keys))
+        self.refuse(_picture_key_problems(self.keys))
 
 
 Step = LoadImageFromFile | Resize | CenterCrop | Pad | Normalize | ImageToTensor | ToTensor | Collect
 
-_KINDS: dict[str, type[Step]] = {
+EVALUATION_KINDS: dict[str, type[Step]] = {
     kind.__name__: kind
     for kind in (LoadImageFromFile, Resize, CenterCrop, Pad, Normalize, ImageToTensor, ToTensor, Collect)
 }
-# The steps of which any key that is not known could change pixels.
-_PIXEL_STEPS = (Resize, CenterCrop, Pad, Normalize)
 
 
 def read_steps(steps: Sequence[Mapping[str, object]], where: str) -> tuple[Step, ...]:
@@ -194,13 +205,13 @@ def read_steps(steps: Sequence[Mapping[str, object]], where: str) -> tuple[Step,
     read: list[Step | None] = []
     for index, mapping in enumerate(steps):
         try:
-            read.append(_read_step(mapping))
+            read.append(read_step(mapping, EVALUATION_KINDS, "evaluation"))
         except SettingsError as error:
             read.append(None)
             problems.append(f"{where}[{index}] {error}")
     # A step that could not be read may be the one that is missing, so absence is judged by name.
     named = [str(mapping.get("type")) if isinstance(mapping, Mapping) else "" for mapping in steps]
-    problems += _order_problems(named, read, where)
+    problems += order_problems(named, read, where)
     if problems:
         raise SettingsError("\n- ".join([f"The steps under {where} cannot be used as they are:", *problems]))
     return tuple(step for step in read if step is not None)
@@ -208,9 +219,34 @@ def read_steps(steps: Sequence[Mapping[str, object]], where: str) -> tuple[Step,
 
 def check_order(steps: Sequence[Step]) -> None:
     """Raises SettingsError if the steps, in this order, do not make a normalised (3, H, W) tensor of a picture."""
-    problems = _order_problems([type(step).__name__ for step in steps], steps, "steps")
+    problems = order_problems([type(step).__name__ for step in steps], steps, "steps")
     if problems:
         raise SettingsError("\n- ".join(["These steps do not make a normalised picture:", *problems]))
+
+
+def order_problems(names: Sequence[str], steps: Sequence[StepSettings | None], where: str) -> list[str]:
+    """Returns what keeps the steps, in this order, from making a normalised (3, H, W) tensor of a picture.
+
+    names: their types; None among the steps stands for one that could not be read. where: their key path.
+    """
+    problems = []
+    if names.count("Normalize") != 1:
+        problems.append(f"{where} must have exactly one Normalize, but has {names.count('Normalize')}")
+    if "ImageToTensor" not in names:
+        problems.append(f"{where} must have {{'type': 'ImageToTensor', 'keys': ['img']}} after the last pixel step")
+    normalized = names.index("Normalize") if "Normalize" in names else len(names)
+    tensor = names.index("ImageToTensor") if "ImageToTensor" in names else len(names)
+    for index, step in enumerate(steps):
+        place = f"{where}[{index}] {names[index]}"
+        if isinstance(step, LoadImageFromFile) and index > 0:
+            problems.append(f"{place}: reading the file can only be the first step")
+        if step is not None and step.changes_pixels and index > tensor:
+            problems.append(f"{place}: must come before ImageToTensor")
+        elif step is not None and index > normalized and not step.may_follow_normalize():
+            problems.append(f"{place}: must come before Normalize")
+        if isinstance(step, ToTensor) and "img" in step.keys and index < tensor:
+            problems.append(f"{place}: 'img' becomes a tensor by ImageToTensor; remove it from keys")
+    return problems
 
 
 def write_steps(steps: Iterable[Step]) -> list[dict[str, object]]:
@@ -254,60 +290,10 @@ def evaluation_steps(
         LoadImageFromFile(),
         Resize(size, interpolation=interpolation, backend="pillow"),
         *(() if size == (height, width) else (crop,)),
-        Normalize(_tupled(list(mean)), _tupled(list(std))),
+        Normalize(tupled(list(mean)), tupled(list(std))),
         ImageToTensor(),
         Collect(),
     )
-
-
-def _read_step(mapping: object) -> Step:
-    if not isinstance(mapping, Mapping) or not isinstance(mapping.get("type"), str):
-        raise SettingsError(f"is {shown(mapping)}, but a mapping with the name of a step under 'type' is expected.")
-    name = mapping["type"]
-    if name not in _KINDS:
-        raise SettingsError(f"is of type {name!r}, which is no step of evaluation; {_nearest(name, _KINDS)}.")
-    kind = _KINDS[name]
-    known = {entry.name: entry for entry in fields(kind) if entry.name != "extra"}
-    given = {key: value for key, value in mapping.items() if key != "type"}
-    extra = {key: plain(value) for key, value in given.items() if key not in known}
-    problems = []
-    if kind in _PIXEL_STEPS:
-        strange = [key for key in extra if not str(key).startswith("_")]
-        problems += [f"nobody knows the key {key!r}; {_nearest(key, known)}" for key in strange]
-    problems += [f"{key} is missing" for key, entry in known.items() if entry.default is MISSING and key not in given]
-    try:
-        step = kind(**{key: _tupled(given[key]) for key in known if key in given}, extra=extra)
-    except SettingsError as error:
-        problems.append(str(error).removeprefix(f"{name}: ").removesuffix("."))
-    except TypeError:
-        # A required key is missing, which is among the problems already.
-        assert problems, f"{name} could not be made of {sorted(given)}"
-    if problems:
-        raise SettingsError(f"{name}: {'; '.join(problems)}.")
-    return step
-
-
-def _order_problems(names: Sequence[str], steps: Sequence[Step | None], where: str) -> list[str]:
-    problems = []
-    if names.count("Normalize") != 1:
-        problems.append(f"{where} must have exactly one Normalize, but has {names.count('Normalize')}")
-    if "ImageToTensor" not in names:
-        problems.append(f"{where} must have {{'type': 'ImageToTensor', 'keys': ['img']}} after the last pixel step")
-    normalized = names.index("Normalize") if "Normalize" in names else len(names)
-    tensor = names.index("ImageToTensor") if "ImageToTensor" in names else len(names)
-    for index, step in enumerate(steps):
-        place = f"{where}[{index}] {names[index]}"
-        if isinstance(step, LoadImageFromFile) and index > 0:
-            problems.append(f"{place}: reading the file can only be the first step")
-        if isinstance(step, _PIXEL_STEPS) and index > tensor:
-            problems.append(f"{place}: must come before ImageToTensor")
-        elif index > normalized and (
-            isinstance(step, Resize) or isinstance(step, CenterCrop) and step.efficientnet_style
-        ):
-            problems.append(f"{place}: resizing must come before Normalize")
-        if isinstance(step, ToTensor) and "img" in step.keys and index < tensor:
-            problems.append(f"{place}: 'img' becomes a tensor by ImageToTensor; remove it from keys")
-    return problems
 
 
 def _written(step: Step) -> dict[str, object]:
@@ -320,57 +306,13 @@ def _written(step: Step) -> dict[str, object]:
     return written | step.extra
 
 
-def _resampling_problems(backend: object, interpolation: object) -> list[str]:
-    problems = _choice_problems("backend", backend, tuple(INTERPOLATIONS))
-    if not problems:
-        problems += _choice_problems(f"interpolation (backend {backend})", interpolation, INTERPOLATIONS[str(backend)])
-    return problems
-
-
-def _choice_problems(name: str, value: object, choices: tuple[str, ...]) -> list[str]:
-    return [] if value in choices else [f"{name} is {shown(value)}, but one of {', '.join(choices)} is expected"]
-
-
-def _flag_problems(name: str, value: object) -> list[str]:
-    return [] if isinstance(value, bool) else [f"{name} is {shown(value)}, but true or false is expected"]
-
-
 def _picture_key_problems(keys: tuple[str, ...]) -> list[str]:
     return [] if _are_names(keys) and "img" in keys else [f"keys is {shown(keys)}, but a list with 'img' is expected"]
 
 
-def _nearest(name: object, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_whole, value))
-
-
 def _is_adaptive(value: Any) -> bool:
-    return _is_pair(value) and value[0] > 0 and value[1] == -1
-
-
-def _is_triple(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_number, value))
-
-
-def _is_size(value: Any) -> bool:
-    return _is_whole(value) and value > 0 or _is_pair(value) and min(value) > 0
+    return is_pair(value) and value[0] > 0 and value[1] == -1
 
 
 def _are_names(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
-
-
-def _tupled(value: object) -> Any:
-    return tuple(_tupled(item) for item in value) if isinstance(value, list | tuple) else value

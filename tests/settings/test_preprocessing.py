@@ -185,7 +185,7 @@ def test_read_steps__no_list(steps):
         ([0, 1, 3, 3, 4], "exactly one Normalize, but has 2"),
         ([0, 1, 2, 3, 5], "must have {'type': 'ImageToTensor'"),
         ([1, 0, 2, 3, 4], "val[1] LoadImageFromFile: reading the file can only be the first step"),
-        ([0, 3, 1, 2, 4], "val[2] Resize: resizing must come before Normalize"),
+        ([0, 3, 1, 2, 4], "val[2] Resize: must come before Normalize"),
         ([0, 1, 4, 3], "val[3] Normalize: must come before ImageToTensor"),
         ([0, 1, 3, 4, 2], "val[4] CenterCrop: must come before ImageToTensor"),
     ],
@@ -206,7 +206,7 @@ def test_read_steps__crop_after_normalize_is_fine():
 
 def test_check_order__efficientnet_crop_after_normalize():
     steps = [Normalize((0, 0, 0), (1, 1, 1)), CenterCrop(8, efficientnet_style=True), ImageToTensor()]
-    with pytest.raises(SettingsError, match="resizing must come before Normalize"):
+    with pytest.raises(SettingsError, match="must come before Normalize"):
         check_order(steps)
 
 
