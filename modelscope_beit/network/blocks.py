@@ -4,6 +4,8 @@ Letters used in all of network/: N batch, C channels of a token, H W pixels, P p
 K classes, L blocks, A attention heads, D = C / A channels of a head.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -118,14 +120,23 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
         """Returns (N, T, C) from tokens (N, T, C) and the bias of the attention logits (A, T, T)."""
-        tokens = tokens + self._branch(self.attn(self.norm1(tokens), bias), self.gamma_1)
-        return tokens + self._branch(self.mlp(self.norm2(tokens)), self.gamma_2)
+        tokens = self._add_branch(tokens, lambda some: self.attn(self.norm1(some), bias), self.gamma_1)
+        return self._add_branch(tokens, lambda some: self.mlp(self.norm2(some)), self.gamma_2)
 
-    def _branch(self, branch: Tensor, gamma: Tensor | None) -> Tensor:
-        if gamma is not None:
-            branch = gamma * branch
+    def _add_branch(self, tokens: Tensor, branch_of: Callable[[Tensor], Tensor], gamma: Tensor | None) -> Tensor:
+        """Returns tokens + gamma * branch_of(tokens); in training, pictures drawn by drop path go without."""
         if not self.training or self.drop_path == 0.0:
-            return branch
+            return tokens + _scaled(branch_of(tokens), gamma)
         keep = 1.0 - self.drop_path
-        kept = torch.empty(len(branch), 1, 1, dtype=branch.dtype, device=branch.device).bernoulli_(keep)
-        return branch * (kept / keep)
+        kept = torch.empty(len(tokens), dtype=tokens.dtype, device=tokens.device).bernoulli_(keep)
+        places = kept.nonzero().flatten() if tokens.device.type == "cpu" else None
+        if places is None or len(places) in (0, len(tokens)):
+            # A GPU would have to wait for the draw; and every weight needs a gradient, if only of zeros.
+            return tokens + _scaled(branch_of(tokens), gamma) * (kept / keep)[:, None, None]
+        # A processor does not compute what is dropped.
+        branch = _scaled(branch_of(tokens[places]), gamma)
+        return tokens.index_add(0, places, branch.to(tokens.dtype), alpha=1 / keep)
+
+
+def _scaled(branch: Tensor, gamma: Tensor | None) -> Tensor:
+    return branch if gamma is None else gamma * branch

@@ -23,8 +23,8 @@ def find_device(wanted: str) -> torch.device:
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= num_gpus:
         raise SettingsError(
-            f"The device is {wanted!r}, but torch {torch.__version__} sees {_counted(num_gpus)}. Use the device cpu, or "
-            "check the driver and that torch was built for CUDA."
+            f"The device is {wanted!r}, but torch {torch.__version__} sees {_counted(num_gpus)}. Use the device cpu, "
+            "or check the driver and that torch was built for CUDA."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise SettingsError(f"The device is {wanted!r}, but there is none here. Use the device cpu.")
