@@ -58,20 +58,36 @@ def count_confusions(truths: np.ndarray, predictions: np.ndarray, num_classes: i
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Figures per class, each (K,), 0 to 1; 0 where the denominator is 0, as mmcls and scikit-learn have it."""
+    """Figures per class, each (K,).
 
+    support: pictures of the class. predicted: pictures that were taken for it, rightly or not. precision, recall, f1:
+    0 to 1; 0 where the denominator is 0, as mmcls and scikit-learn have it.
+    """
+
+    support: np.ndarray
+    predicted: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
     f1: np.ndarray
 
+    def averages(self) -> dict[str, tuple[float, float, float]]:
+        """Returns what is averaged how -> (precision, recall, f1), over the classes that have pictures."""
+        is_there = self.support > 0
+        rows = np.stack([self.precision, self.recall, self.f1])[:, is_there]  # (3, classes)
+        if not rows.size:
+            return {}
+        weighted = rows @ (self.support[is_there] / self.support.sum())
+        return {"mean over classes": tuple(rows.mean(axis=1).tolist()), "mean by support": tuple(weighted.tolist())}
 
-def class_figures(confusion: Confusion) -> ClassFigures:
-    """Returns precision, recall and F1 of every class."""
-    right = confusion.right
+
+def class_figures(right: np.ndarray, predicted: np.ndarray, support: np.ndarray) -> ClassFigures:
+    """Returns the figures of classes (K,) from numbers of pictures: recognised, taken for the class, of the class."""
     return ClassFigures(
-        precision=_ratio(right, confusion.predicted),
-        recall=_ratio(right, confusion.support),
-        f1=_ratio(2 * right, confusion.predicted + confusion.support),
+        support=support,
+        predicted=predicted,
+        precision=_ratio(right, predicted),
+        recall=_ratio(right, support),
+        f1=_ratio(2 * right, predicted + support),
     )
 
 

@@ -3,6 +3,7 @@
 import html
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 # Control characters are errors in HTML; tab and line feed are not.
@@ -34,3 +35,33 @@ def shortened(value: str, width: int) -> str:
 def percent(share: float, decimals: int = 1) -> str:
     """Returns a share, 0 to 1, in percent: 0.8836 is 88.4%."""
     return f"{share:.{decimals}%}"
+
+
+def section(title: str, body: str) -> str:
+    """Returns a part of a page: a heading, which is escaped, and markup."""
+    return f"<section><h2>{text(title)}</h2>{body}</section>"
+
+
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    words: int,
+    foot: Iterable[Sequence[str]] = (),
+    kind: str = "",
+) -> str:
+    """Returns a table of cells that are markup already; the headings are escaped here.
+
+    The first `words` columns hold words, the others numbers. kind: "sortable" for one whose headings sort.
+    """
+    classes = [""] * words + [' class="number"'] * (len(heads) - words)
+    head = "".join(f'<th scope="col"{kind}>{text(title)}</th>' for kind, title in zip(classes, heads, strict=True))
+
+    def lines(cells: Iterable[Sequence[str]]) -> str:
+        return "\n".join(
+            "<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(classes, row, strict=True)) + "</tr>"
+            for row in cells
+        )
+
+    end = f"<tfoot>{lines(foot)}</tfoot>" if foot else ""
+    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{lines(rows)}</tbody>{end}</table>'

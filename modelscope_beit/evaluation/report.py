@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import torch
 from modelscope_beit import __version__, names
 from modelscope_beit.data.records import Records
 from modelscope_beit.evaluation import confidence
+from modelscope_beit.evaluation.confusion import Confusion
 from modelscope_beit.evaluation.outcomes import Outcomes
-from modelscope_beit.evaluation.report_numbers import ReportNumbers, report_numbers
-from modelscope_beit.evaluation.report_page import Mistake, ReportPage
+from modelscope_beit.evaluation.report_content import Mistake, ReportContent, report_numbers
+from modelscope_beit.evaluation.report_page import report_page
 from modelscope_beit.evaluation.thumbnails import thumbnail_address
 
 HTML_FILE = "report.html"
@@ -34,30 +36,33 @@ def write_report(
     *,
     title: str,
     facts: Mapping[str, str],
+    metrics: Mapping[str, float] | None = None,
     unreadable: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Writes report.html and report.json into a folder, which is made if need be, and returns the page's path.
 
     records: what was evaluated; only the pictures of the worst mistakes are read. facts: what a reader wants to know
     of the run (model, data, digest, command), shown in their order; the date and the versions are added.
+    metrics: results under ModelScope's names and in its units, shown beside the accuracies.
     unreadable: (picture, reason) of those that could not be evaluated.
     A report that is there already is replaced as a whole, so a reader never finds half of one.
     """
     facts = {**facts, "written": _now(), "versions": _versions()}
     numbers = report_numbers(outcomes)
     mistakes = [_mistake(outcomes, records, int(row)) for row in numbers.mistakes]
-    page = ReportPage(title, facts, outcomes.class_names, numbers, mistakes, unreadable)
+    content = ReportContent(title, facts, outcomes.class_names, numbers, mistakes, metrics or {}, unreadable)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / JSON_FILE, json.dumps(_as_json(page), ensure_ascii=False, separators=(",", ":")))
-    _write_whole(folder / HTML_FILE, page.html())
+    _write_whole(folder / JSON_FILE, json.dumps(_as_json(content), ensure_ascii=False, separators=(",", ":")))
+    _write_whole(folder / HTML_FILE, report_page(content))
     return folder / HTML_FILE
 
 
 def _mistake(outcomes: Outcomes, records: Records, row: int) -> Mistake:
     record = records[int(outcomes.indices[row])]
+    labels = np.flatnonzero(outcomes.labels[row] == 1) if outcomes.is_multi_label else outcomes.labels[row : row + 1]
     return Mistake(
         source=record.name,
-        truth=outcomes.class_names[int(outcomes.labels[row])],
+        truth=" + ".join(outcomes.class_names[label] for label in labels.tolist()) or "none",
         prediction=outcomes.class_names[int(outcomes.top_classes[row, 0])],
         score=float(outcomes.top_scores[row, 0]),
         truth_score=float(outcomes.label_scores[row]),
@@ -65,68 +70,54 @@ def _mistake(outcomes: Outcomes, records: Records, row: int) -> Mistake:
     )
 
 
-def _as_json(page: ReportPage) -> dict[str, object]:
-    numbers, class_names = page.numbers, list(page.class_names)
-    confusion, found, curve = numbers.confusion, numbers.calibration, numbers.coverage
+def _as_json(content: ReportContent) -> dict[str, object]:
+    numbers, figures = content.numbers, content.numbers.figures
+    found, curve = numbers.calibration, numbers.coverage
     return {
         "about": _ABOUT,
-        "title": page.title,
-        "facts": dict(page.facts),
+        "title": content.title,
+        "facts": dict(content.facts),
         "pictures": numbers.pictures,
-        "unreadable": [{"picture": source, "reason": reason} for source, reason in page.unreadable],
-        "metrics": {f"accuracy_top-{k}": 100 * found.value for k, found in numbers.accuracies.items()},
-        "intervals": {
+        "unreadable": [{"picture": source, "reason": reason} for source, reason in content.unreadable],
+        "metrics": {**content.metrics, **{key: 100 * share.value for key, share in numbers.shares.items()}},
+        "intervals": {key: [100 * share.low, 100 * share.high] for key, share in numbers.shares.items()},
+        "interval_method": {
             "method": "percentile bootstrap over the pictures",
             "confidence": confidence.CONFIDENCE,
             "resamples": confidence.RESAMPLES,
             "seed": confidence.SEED,
-            **{f"accuracy_top-{k}": [100 * found.low, 100 * found.high] for k, found in numbers.accuracies.items()},
         },
         "calibration": {
             "expected_calibration_error": found.error,
             "largest_gap": found.largest_gap,
-            "bins": found.counts.size,
             "counts": found.counts.tolist(),
             "confidence": _or_null(found.confidence),
             "accuracy": _or_null(found.accuracy),
         },
-        "coverage": {
-            "thresholds": curve.thresholds.tolist(),
-            "coverage": curve.coverage.tolist(),
-            "accuracy": curve.accuracy.tolist(),
-        },
-        "class_names": class_names,
-        "classes": _classes_as_json(numbers),
+        "coverage": _lists(vars(curve)),
+        "class_names": list(content.class_names),
+        "classes": _lists(vars(figures)),
         "averages": {
             title: dict(zip(("precision", "recall", "f1"), averages, strict=True))
-            for title, averages in numbers.averages().items()
+            for title, averages in figures.averages().items()
         },
-        "confusion": np.stack([confusion.truths, confusion.predictions, confusion.counts], axis=1).tolist(),
-        "most_frequent_mistakes": [
-            {"truth": pair.truth, "prediction": pair.prediction, "pictures": pair.count, "share": pair.share}
-            for pair in numbers.pairs
-        ],
+        "confusion": _cells(numbers.confusion),
+        "most_frequent_mistakes": [asdict(pair) for pair in numbers.pairs],
         "most_confident_mistakes": [
-            {
-                "picture": mistake.source,
-                "truth": mistake.truth,
-                "prediction": mistake.prediction,
-                "score": mistake.score,
-                "truth_score": mistake.truth_score,
-            }
-            for mistake in page.mistakes
+            {key: value for key, value in asdict(mistake).items() if key != "picture"} for mistake in content.mistakes
         ],
     }
 
 
-def _classes_as_json(numbers: ReportNumbers) -> dict[str, list[float]]:
-    return {
-        "support": numbers.confusion.support.tolist(),
-        "predicted": numbers.confusion.predicted.tolist(),
-        "precision": numbers.figures.precision.tolist(),
-        "recall": numbers.figures.recall.tolist(),
-        "f1": numbers.figures.f1.tolist(),
-    }
+def _lists(arrays: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    return {key: values.tolist() for key, values in arrays.items()}
+
+
+def _cells(confusion: Confusion | None) -> list[list[int]] | None:
+    if confusion is None:
+        return None
+    cells: list[list[int]] = np.stack([confusion.truths, confusion.predictions, confusion.counts], axis=1).tolist()
+    return cells
 
 
 def _or_null(values: np.ndarray) -> list[float | None]:

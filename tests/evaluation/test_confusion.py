@@ -35,13 +35,30 @@ def test_count_confusions__equals_sklearn(pictures: int, num_classes: int) -> No
 @pytest.mark.parametrize(("pictures", "num_classes"), [(500, 7), (60, 30)])
 def test_class_figures__equal_sklearn(pictures: int, num_classes: int) -> None:
     truths, predictions = made_up(pictures, num_classes)
-    found = class_figures(count_confusions(truths, predictions, num_classes))
+    confusion = count_confusions(truths, predictions, num_classes)
+    found = class_figures(confusion.right, confusion.predicted, confusion.support)
     precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(
         truths, predictions, labels=range(num_classes), zero_division=0
     )
     np.testing.assert_allclose(found.precision, precision, rtol=1e-12)
     np.testing.assert_allclose(found.recall, recall, rtol=1e-12)
     np.testing.assert_allclose(found.f1, f1, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("title", "average"), [("mean over classes", "macro"), ("mean by support", "weighted")])
+def test_averages__equal_sklearn_over_the_classes_that_are_there(title: str, average: str) -> None:
+    truths, predictions = made_up(500, 7)
+    confusion = count_confusions(truths, predictions, 7)
+    found = class_figures(confusion.right, confusion.predicted, confusion.support)
+    expected = sklearn.metrics.precision_recall_fscore_support(
+        truths, predictions, labels=np.unique(truths), average=average, zero_division=0
+    )
+    assert found.averages()[title] == pytest.approx(expected[:3], rel=1e-12)
+
+
+def test_averages__of_no_class_are_none() -> None:
+    nothing = np.zeros(3, np.int64)
+    assert class_figures(nothing, nothing, nothing).averages() == {}
 
 
 def test_block__has_the_cells_in_the_order_asked_for() -> None:
