@@ -1,6 +1,7 @@
 """What a training run is given, and what it gives back. No work is done here."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelscope_beit.data.records import Records
@@ -18,6 +19,8 @@ class TrainingJob:
     configuration: the whole configuration as the user made it, written to the run folder.
     source: what is trained, as a person would say it: the hub id or the folder. data: where the data came from.
     timestamp: names the log files. command: what a person would type to do it again.
+    notes: what was found before, each worth a line (or several) of the log.
+    reopening: plain values that `beit resume` needs to open model and data again; empty for a script's run.
     """
 
     settings: FolderSettings
@@ -31,6 +34,8 @@ class TrainingJob:
     source: str
     data: str
     command: str
+    notes: tuple[str, ...] = ()
+    reopening: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

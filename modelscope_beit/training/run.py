@@ -100,7 +100,7 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
         meta=meta,
     )
     with log:
-        for note in notes:
+        for note in (*job.notes, *notes):
             log.note(note)
         yield Run(
             job=job,
@@ -195,7 +195,13 @@ def _meta(job: TrainingJob, accelerator: Accelerator) -> dict[str, Any]:
 def _open_folder(job: TrainingJob, progress: Progress, *, is_main: bool, is_resumed: bool) -> RunFolder | None:
     if not is_main:
         return None
-    facts = {"command": job.command, "source": job.source, "data": job.data, "timestamp": job.timestamp}
+    facts = {
+        "command": job.command,
+        "source": job.source,
+        "data": job.data,
+        "timestamp": job.timestamp,
+        "reopening": dict(job.reopening),
+    }
     if is_resumed:
         return RunFolder.go_on(job.work_dir, facts, job.configuration, progress)
     return RunFolder.start(job.work_dir, facts, job.configuration)
