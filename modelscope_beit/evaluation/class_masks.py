@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -92,14 +92,14 @@ def read_real_labels(file: str | Path) -> tuple[frozenset[int], ...]:
 
 def real_accuracy(
     outcomes: Outcomes,
-    file_names: Mapping[int, str] | Sequence[str],
+    file_names: Sequence[str],
     answers: Sequence[Collection[int]],
     *,
     columns: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """Returns `accuracy_real_top-1` in percent, and `real_support`, the number of pictures it is about.
 
-    file_names: index of a picture in the data -> its file name or path; ImageNet's own names,
+    file_names: name or path of the file of each picture of the data, in their order; ImageNet's own names,
         ILSVRC2012_val_00000001.JPEG and so on, tell which answer belongs to a picture.
     answers: as read_real_labels gives them. A prediction is right if it is among them; pictures without any are left
         out. columns: ImageNet's numbers of the classes of the outcomes, if those have another order (class_columns).

@@ -189,10 +189,11 @@ def _read_metrics(section: Section) -> tuple[str, ...]:
         section.wrong(name, "one metric or a list of metrics is expected")
         return ()
     known = METRICS + MULTI_LABEL_METRICS
+    in_small_letters = {metric.lower(): metric for metric in known}
     for metric in names:
         if metric not in known:
-            nearest = difflib.get_close_matches(str(metric), known, n=1, cutoff=0.4)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"known metrics: {', '.join(known)}"
+            nearest = difflib.get_close_matches(str(metric).lower(), in_small_letters, n=1, cutoff=0.4)
+            hint = f"did you mean {in_small_letters[nearest[0]]}?" if nearest else f"known metrics: {', '.join(known)}"
             section.wrong(name, f"nobody knows the metric {shown(metric)}; {hint}")
     return tuple(metric for metric in names if metric in known)
 

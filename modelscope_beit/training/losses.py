@@ -117,7 +117,7 @@ def _focal(settings: FocalLoss) -> LossFunction:
         targets = _per_class(targets, logits)
         probabilities = logits.sigmoid()
         miss = (1 - probabilities) * targets + probabilities * (1 - targets)
-        weight = (settings.alpha * targets + (1 - settings.alpha) * (1 - targets)) * miss.pow(settings.gamma)
+        weight = (settings.alpha * targets + (1 - settings.alpha) * (1 - targets)) * _power(miss, settings.gamma)
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight
 
     return focal
@@ -130,9 +130,14 @@ def _asymmetric(settings: AsymmetricLoss) -> LossFunction:
         absent = (1 - probabilities + settings.clip).clamp(max=1)
         right = absent * (1 - targets) + probabilities * targets
         exponent = settings.gamma_pos * targets + settings.gamma_neg * (1 - targets)
-        return -right.clamp(min=settings.eps).log() * (1 - right).pow(exponent)
+        return -right.clamp(min=settings.eps).log() * _power(1 - right, exponent)
 
     return asymmetric
+
+
+def _power(base: Tensor, exponent: Tensor | float) -> Tensor:
+    """Returns the power of a number from 0 to 1; with exponents below 1 the slope at 0 is infinite, and left out."""
+    return base.clamp(min=torch.finfo(base.dtype).tiny).pow(exponent)
 
 
 def _per_class(targets: Tensor, logits: Tensor) -> Tensor:
