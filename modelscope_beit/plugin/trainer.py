@@ -1,0 +1,309 @@
+"""The trainer that ModelScope builds for `image-classification`: as scripts know it, around our own loop."""
+
+import functools
+import json
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from modelscope.trainers.base import BaseTrainer
+from modelscope.trainers.builder import TRAINERS
+from modelscope.utils.constant import DEFAULT_MODEL_REVISION
+from modelscope.utils.logger import get_logger
+from modelscope.utils.registry import default_group
+from torch import nn
+
+from modelscope_beit import names
+from modelscope_beit.checkpoints.files import write_weights
+from modelscope_beit.checkpoints.load import load_classifier
+from modelscope_beit.data.hub_dataset import records_of
+from modelscope_beit.data.sources import DataSplits
+from modelscope_beit.errors import SettingsError, require
+from modelscope_beit.evaluation.report import write_report
+from modelscope_beit.model_folder.label_files import read_labels
+from modelscope_beit.model_folder.opening import find_weight_file, read_folder_settings
+from modelscope_beit.plugin.host_fixes import register_over
+from modelscope_beit.plugin.hub import download_model
+from modelscope_beit.plugin.model import ClassificationModel
+from modelscope_beit.plugin.routing import is_ours
+from modelscope_beit.plugin.trainer_arguments import (
+    TrainerArguments,
+    is_distributed,
+    read_arguments,
+    refuse_unused_objects,
+    start_processes,
+)
+from modelscope_beit.plugin.trainer_configuration import (
+    make_config,
+    modified_config,
+    plain_configuration,
+    set_max_epochs,
+)
+from modelscope_beit.settings.problems import shown
+from modelscope_beit.settings.recipe import Recipe, read_recipe
+from modelscope_beit.training.environment import environment_info
+from modelscope_beit.training.finetune import finetune
+from modelscope_beit.training.preparation import (
+    Start,
+    complete_configuration,
+    make_job,
+    prepare,
+    with_training_sections,
+)
+from modelscope_beit.training.run_evaluation import (
+    Trained,
+    describe_weights,
+    evaluate,
+    read_for_evaluation,
+    trained_weights,
+)
+
+_STOCK_MODULE = "modelscope.trainers.cv.image_classifition_trainer"
+# A trainer asks twice: for its kind, and when it is made.
+_download = functools.cache(download_model)
+
+
+class BeitImageClassificationTrainer(BaseTrainer):
+    """Fine-tunes and evaluates; keywords, attributes, files and results are those of the stock trainer.
+
+    model: a hub id, a model folder, or a ClassificationModel, whose weights count as they are now.
+    cfg_file: the configuration, if it is not that of the model's folder. arg_parse_fn: see ModelScope's Config.to_args.
+    train_dataset, eval_dataset: an MsDataset, a data set of datasets or torch, or a list of rows such as
+        {"image:FILE": path, "category": 3}.
+    cfg_modify_fn: gets the configuration and changes it, in place or by returning another one.
+    kwargs: see TrainerArguments. An unknown keyword is an error, as is an object that would have no effect
+        (data_collator, preprocessor, optimizers).
+
+    cfg: the configuration; what a script changes in it before train() counts. work_dir: everything is written there.
+    timestamp: names the log files. eval_checkpoint_path: the weights that training starts from.
+    """
+
+    def __init__(
+        self,
+        model: str | nn.Module | None = None,
+        cfg_file: str | None = None,
+        arg_parse_fn: Callable[[Any], Any] | None = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        preprocessor: Any = None,
+        optimizers: Sequence[Any] = (None, None),
+        model_revision: str | None = DEFAULT_MODEL_REVISION,
+        seed: int = 0,
+        cfg_modify_fn: Callable[[Any], Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        arguments = read_arguments(kwargs)
+        refuse_unused_objects(data_collator=data_collator, preprocessor=preprocessor, optimizers=optimizers)
+        folder = _model_folder(model, cfg_file, model_revision)
+        self.cfg_file = cfg_file or str(folder / names.CONFIGURATION_FILE)
+        super().__init__(self.cfg_file, arg_parse_fn)
+        self.logger = get_logger()
+        self.model_dir = str(folder)
+        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
+        self._source = model if isinstance(model, str) else self.model_dir
+        self._given_model = _classifier_in(model)
+        self._temporary_folder: tempfile.TemporaryDirectory[str] | None = None
+        self._read_configuration(arguments, seed, cfg_modify_fn)
+        start_processes(arguments)
+        self.distributed = is_distributed(arguments)
+        Path(self.work_dir).mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def _instantiate(cls, **kwargs: Any) -> BaseTrainer:
+        """Builds the trainer, or the stock one for a model folder that needs mmcls."""
+        folder = _model_folder(kwargs.get("model"), kwargs.get("cfg_file"), kwargs.get("model_revision"))
+        if is_ours(folder):
+            return cls(**kwargs)
+        stock = require(_STOCK_MODULE, extra="openmmlab", purpose="to train networks of mmcls")
+        trainer: BaseTrainer = stock.ImageClassifitionTrainer(**kwargs)
+        return trainer
+
+    def train(self, *args: Any, **kwargs: Any) -> None:
+        """Trains until the end of the recipe; see the README for what is then in work_dir.
+
+        Raises SettingsError before the first step if data or settings cannot be used; KeyboardInterrupt after a signal,
+        when the state has been saved.
+        """
+        if self.train_dataset is None:
+            raise SettingsError("Not found train dataset, please set the 'train_dataset' parameter!")
+        if self.eval_dataset is None and not self.cfg.get("no_validate", False):
+            raise SettingsError(
+                "Not found evaluate dataset: training validates after each epoch. Set the 'eval_dataset' parameter, or "
+                "no_validate=True."
+            )
+        work_dir = Path(self.work_dir)
+        if work_dir.resolve() == Path(self.model_dir).resolve():
+            raise SettingsError(
+                f"work_dir is {work_dir}, the folder of the model; the run would replace its "
+                f"{names.CONFIGURATION_FILE}. Choose another work_dir."
+            )
+        prepared = prepare(self._start(), self._open_data)
+        job = make_job(
+            prepared,
+            work_dir=work_dir,
+            timestamp=self.timestamp,
+            source=self._source,
+            command=shlex.join([Path(sys.executable).name, *sys.argv]),
+            reopening={},
+        )
+        result = finetune(job)
+        if result.was_interrupted:
+            raise KeyboardInterrupt(f"Training was interrupted; to go on: resume_from={str(result.checkpoint)!r}")
+
+    def evaluate(
+        self, checkpoint_path: str | None = None, *args: Any, **kwargs: Any
+    ) -> dict[str, float | np.ndarray] | None:
+        """Returns the metrics of eval_dataset in percent, e.g. {"accuracy_top-1": 88.4, "accuracy_top-5": 98.6}.
+
+        checkpoint_path: weights, or a model folder. Without it: the best checkpoint of the run in work_dir, else its
+        newest, else the weights that the trainer was made with. None in all processes but the first, which also
+        writes report.html and report.json to work_dir.
+        """
+        if self.eval_dataset is None:
+            raise SettingsError("Not found evaluate dataset, please set the 'eval_dataset' parameter!")
+        trained, recipe = self._trained(checkpoint_path)
+        self.logger.info(f"Evaluating {trained.weights}")
+        records = records_of(
+            self.eval_dataset, class_names=trained.settings.class_names, data_prefix=self._data_prefix()
+        )
+        found = evaluate(trained, records, recipe)
+        if not found.is_main:
+            return None
+        facts = {"Model": self._source, "Weights": str(trained.weights), "Data": records.description}
+        report = write_report(Path(self.work_dir), found.outcomes, records, title=self._source, facts=facts)
+        self.logger.info(f"Report: {report}")
+        return found.metrics
+
+    @property
+    def model(self) -> nn.Module:
+        """The network with the weights that evaluate() would measure; pictures (N, 3, H, W) to logits (N, K)."""
+        trained, _ = self._trained(None)
+        return load_classifier(trained.settings.model, trained.weights)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the stock trainer keeps beside the weights: seed, exp_name, env_info and config, as text."""
+        return {
+            "seed": self.cfg.seed,
+            "exp_name": Path(self.cfg_file).name,
+            "env_info": environment_info(),
+            "config": json.dumps(plain_configuration(self.cfg), default=str),
+        }
+
+    @property
+    def eval_checkpoint_path(self) -> str:
+        """The weights that evaluate() takes where nothing was trained."""
+        return str(self._own_weights())
+
+    def _read_configuration(
+        self, arguments: TrainerArguments, seed: int, cfg_modify_fn: Callable[[Any], Any] | None
+    ) -> None:
+        """Sets cfg and what scripts read of it. A mistake in it is told here, before anything slow begins."""
+        file = Path(self.cfg_file)
+        if file == Path(self.model_dir) / names.CONFIGURATION_FILE:
+            content = complete_configuration(Path(self.model_dir), trust_remote_code=arguments.trust_remote_code)
+        else:
+            content = with_training_sections(self.cfg.to_dict(), self.cfg_file)
+        cfg = make_config(content, file, arguments, seed)
+        self._original = plain_configuration(cfg)
+        self.cfg = modified_config(cfg, cfg_modify_fn)
+        self.max_epochs = set_max_epochs(self.cfg, arguments.max_epochs)
+        self.work_dir: str = self.cfg.work_dir
+        self.device: str = self.cfg.device
+        read = read_for_evaluation if self.train_dataset is None else read_recipe
+        read(plain_configuration(self.cfg), where=self._where(), original=self._original)
+
+    def _where(self) -> str:
+        return f"The configuration {self.cfg_file}, as the script changed it,"
+
+    def _start(self) -> Start:
+        return Start(
+            folder=Path(self.model_dir),
+            weights=self._own_weights(),
+            original=self._original,
+            configuration=plain_configuration(self.cfg),
+            where=self._where(),
+        )
+
+    def _own_weights(self) -> Path:
+        """Returns the file of the weights that the trainer was made with; a given model is written to one first."""
+        if self._given_model is None:
+            return find_weight_file(Path(self.model_dir))
+        if self._temporary_folder is None:
+            self._temporary_folder = tempfile.TemporaryDirectory(prefix="beit-")
+            network = self._given_model.cls_model
+            file = Path(self._temporary_folder.name) / names.WRITTEN_WEIGHT_FILE
+            write_weights(file, network.state_dict(), {"CLASSES": list(self._given_model.CLASSES)})
+        return Path(self._temporary_folder.name) / names.WRITTEN_WEIGHT_FILE
+
+    def _trained(self, checkpoint_path: str | None) -> tuple[Trained, Recipe]:
+        """Returns the weights that count now, and how to evaluate them."""
+        configuration = plain_configuration(self.cfg)
+        settings, recipe = read_for_evaluation(configuration, original=self._original, where=self._where())
+        folder = Path(self.model_dir)
+        if checkpoint_path is None:
+            weights = trained_weights(Path(self.work_dir)) or self._own_weights()
+        else:
+            weights = Path(checkpoint_path).expanduser()
+            if weights.is_dir():
+                folder, settings = weights, read_folder_settings(weights)
+                weights = find_weight_file(folder)
+        return describe_weights(weights, folder, settings), recipe
+
+    def _open_data(self, class_names: Sequence[str] | None) -> DataSplits:
+        """Opens both data sets; class_names: the order of their classes, None for their own."""
+        prefix = self._data_prefix()
+        train = records_of(self.train_dataset, class_names=class_names or self._classes(), data_prefix=prefix)
+        validation = None
+        if self.eval_dataset is not None:
+            validation = records_of(self.eval_dataset, class_names=train.class_names, data_prefix=prefix)
+        return DataSplits(train, validation, ())
+
+    def _classes(self) -> tuple[str, ...] | None:
+        """Returns the class names that the configuration gives the data: a list, or a text file with one a line."""
+        classes = self.cfg.dataset.get("classes")
+        if classes is None or isinstance(classes, list | tuple):
+            return None if classes is None else tuple(classes)
+        beside = Path(self.model_dir) / classes
+        return read_labels(beside if beside.is_file() else Path(classes).expanduser())
+
+    def _data_prefix(self) -> str:
+        return self.cfg.dataset.get("data_prefix") or ""
+
+
+def _model_folder(model: Any, cfg_file: str | None, revision: str | None) -> Path:
+    """Returns the folder of a model; only a hub id is looked up at the hub, and downloaded if need be.
+
+    The host's own get_or_download_model_dir asks the hub about local folders, too.
+    """
+    if isinstance(model, str | os.PathLike):
+        path = Path(model).expanduser()
+        if path.exists():
+            return path if path.is_dir() else path.parent
+        return _download(str(model), revision=revision)
+    if cfg_file is not None:
+        return Path(cfg_file).absolute().parent
+    if isinstance(model, ClassificationModel):
+        return Path(model.model_dir)
+    raise SettingsError(
+        f"model is {shown(model)}; a hub id, a model folder or a ClassificationModel is expected, or else cfg_file."
+    )
+
+
+def _classifier_in(model: Any) -> ClassificationModel | None:
+    """Returns a model that was given as an object; SettingsError for one whose weights nobody here could use."""
+    if model is None or isinstance(model, str | os.PathLike | ClassificationModel):
+        return model if isinstance(model, ClassificationModel) else None
+    raise SettingsError(
+        f"model is a {type(model).__name__}; a hub id, a model folder or a ClassificationModel is expected. The stock "
+        "trainer would leave the object out and build the network of cfg_file; give only cfg_file for that."
+    )
+
+
+register_over(_STOCK_MODULE, TRAINERS, default_group, [names.TRAINER], BeitImageClassificationTrainer)

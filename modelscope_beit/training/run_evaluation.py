@@ -1,0 +1,163 @@
+"""Measures weights that a run has written, or would start from: exactly, in any number of processes."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from modelscope_beit.checkpoints.load import load_classifier
+from modelscope_beit.data.batches import evaluation_batches
+from modelscope_beit.data.records import Records
+from modelscope_beit.errors import CheckpointError, ModelFolderError
+from modelscope_beit.evaluation.measuring import measure
+from modelscope_beit.evaluation.metrics import metrics_of
+from modelscope_beit.evaluation.outcomes import Outcomes
+from modelscope_beit.images.evaluation_transform import EvaluationTransform
+from modelscope_beit.model_folder.label_files import imagenet_1k_labels
+from modelscope_beit.network.classifier import BeitClassifier
+from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.settings.configuration import FolderSettings
+from modelscope_beit.settings.problems import plain
+from modelscope_beit.settings.recipe import Recipe, read_recipe
+from modelscope_beit.training.acceleration import choose_precision, open_accelerator
+from modelscope_beit.training.preparation import class_names_of
+from modelscope_beit.training.run_folder import RunFolder
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights and what they stand for. settings: with their class names, and the head that goes with these."""
+
+    weights: Path
+    settings: FolderSettings
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured; metrics: mmcls's keys, in percent. is_main: this process is the one that writes."""
+
+    outcomes: Outcomes
+    metrics: dict[str, float | np.ndarray]
+    is_main: bool
+
+
+def read_for_evaluation(
+    configuration: Mapping[str, object], *, where: str, original: Mapping[str, object]
+) -> tuple[FolderSettings, Recipe]:
+    """Returns what read_recipe does, but without looking at what concerns training only: it may be anything.
+
+    Raises SettingsError if the network, the preprocessing or the evaluation cannot be read.
+    """
+    return read_recipe(_without_training(configuration), where=where, original=_without_training(original))
+
+
+def trained_weights(work_dir: Path) -> Path | None:
+    """Returns the best checkpoint of the run in a folder, else its newest, or None if there is neither.
+
+    What the run's record names counts, so a file that an earlier run left there is never taken. A folder of the stock
+    trainer has no record: there it is the best checkpoint that was written last, else the one of the latest epoch.
+    """
+    try:
+        record = RunFolder.open(work_dir).record
+    except ModelFolderError:
+        return _weights_of_stock_run(work_dir)
+    newest = [entry["file"] for entry in record["checkpoints"][::-1]]
+    wanted = [record["best"]["file"], *newest] if record["best"] else newest
+    present = [work_dir / name for name in wanted if (work_dir / name).is_file()]
+    if wanted and not present:
+        raise CheckpointError(f"The checkpoints of the run in {work_dir} are gone: {', '.join(wanted)}.")
+    if wanted and present[0].name != wanted[0]:
+        _logger.warning("%s is gone; %s takes its place.", work_dir / wanted[0], present[0].name)
+    return present[0] if present else None
+
+
+def describe_weights(weights: Path, folder: Path, settings: FolderSettings) -> Trained:
+    """Returns the weights with the class names that they stand for.
+
+    folder: the model folder that the weights belong to or were trained from. Raises CheckpointError if nobody says
+    what the classes are called, unless they are as many as ImageNet-1k has: then its names are used, with a warning.
+    """
+    class_names = class_names_of(folder, weights)
+    if class_names is None and settings.class_names is not None:
+        class_names = settings.class_names
+    if class_names is None:
+        class_names = imagenet_1k_labels()
+        if settings.model.num_classes != len(class_names):
+            raise CheckpointError(
+                f"{weights} does not say what its {settings.model.num_classes} classes are called (meta.CLASSES is "
+                f"missing), and {folder} has no classname.txt. Add one with one name a line."
+            )
+        _logger.warning("%s has no class names; those of ImageNet-1k are taken for them.", weights)
+    model = replace(settings.model, num_classes=len(class_names))
+    return Trained(weights, replace(settings, model=model, class_names=class_names, class_names_file=None))
+
+
+def evaluate(
+    trained: Trained, records: Records, recipe: Recipe, *, on_batch: Callable[[int], None] | None = None
+) -> Evaluation:
+    """Measures weights as `pipeline` would use them: the same network form, the same pixels, float32 unless told.
+
+    recipe: its device, loader, precision and final_evaluation count. on_batch: called with the pictures of each batch.
+    Raises BeitError if the weights cannot be opened or a label is no class of theirs.
+    """
+    accelerator = open_accelerator(recipe)
+    network = load_classifier(trained.settings.model, trained.weights).to(accelerator.device)
+    batches = evaluation_batches(
+        records,
+        EvaluationTransform(trained.settings.preprocessing),
+        batch_size=recipe.evaluation_batch_size,
+        workers=recipe.evaluation_workers,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )
+    precision = "fp32" if recipe.precision == "auto" else choose_precision(recipe.precision, accelerator.device)
+    outcomes = measure(
+        _LikePipeline(network),
+        batches,
+        class_names=trained.settings.class_names or (),
+        device=accelerator.device,
+        precision=precision,
+        on_batch=on_batch,
+    )
+    wanted = recipe.final_evaluation
+    metrics = metrics_of(outcomes, wanted.metrics, wanted.options)
+    return Evaluation(outcomes, metrics, accelerator.is_main_process)
+
+
+def _without_training(configuration: Mapping[str, object]) -> dict[str, object]:
+    content: Any = plain(configuration)
+    content.pop("train", None)
+    content.get("preprocessor", {}).pop("train", None)
+    mm_model = content.get("model", {}).get("mm_model", {})
+    mm_model.pop("train_cfg", None)
+    mm_model.get("head", {}).pop("loss", None)
+    return dict(content)
+
+
+class _LikePipeline(nn.Module):
+    """A classifier in its fast form, for pictures of the size that it was built for; as it is, for others."""
+
+    def __init__(self, classifier: BeitClassifier) -> None:
+        super().__init__()
+        self.fast = inference_form(classifier, in_place=True)
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits (N, K) of images (N, 3, H, W)."""
+        fits = images.shape[2:] == self.classifier.settings.backbone.image_size
+        logits: Tensor = (self.fast if fits else self.classifier)(images)
+        return logits
+
+
+def _weights_of_stock_run(work_dir: Path) -> Path | None:
+    best = sorted(work_dir.glob("best_*_*.pth"), key=lambda path: path.stat().st_mtime)
+    regular = [path for path in work_dir.glob("epoch_*.pth") if path.stem.removeprefix("epoch_").isdecimal()]
+    regular.sort(key=lambda path: int(path.stem.removeprefix("epoch_")))
+    found = best or regular
+    return found[-1] if found else None
