@@ -7,13 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.settings.augmentation_steps import (
-    ColorJitter,
-    RandomErasing,
-    RandomFlip,
-    RandomGrayscale,
-)
-from modelscope_beit.settings.policy_operations import OPERATIONS
+from modelscope_beit.settings.policy_operations import OPERATIONS, Operation
 from modelscope_beit.settings.problems import shown
 from modelscope_beit.settings.step_values import (
     AnyStep,
@@ -26,9 +20,7 @@ from modelscope_beit.settings.step_values import (
     tupled,
 )
 
-POLICY_KINDS: dict[str, type[StepSettings]] = {
-    kind.__name__: kind for kind in (*OPERATIONS, ColorJitter, RandomErasing, RandomFlip, RandomGrayscale)
-}
+_KINDS = {kind.__name__: kind for kind in OPERATIONS}
 # mmcls's `rand_increasing_policies`: timm's fifteen operations of "rand-...-inc1", with timm's ranges.
 INCREASING_POLICIES: tuple[dict[str, object], ...] = (
     {"type": "AutoContrast"},
@@ -58,7 +50,7 @@ class LevelledPolicy:
     highest; None: the level changes nothing.
     """
 
-    operation: StepSettings
+    operation: Operation
     key: str | None = None
     span: tuple[float, float] = (0.0, 0.0)
 
@@ -94,7 +86,7 @@ class RandAugment(StepSettings):
 class AutoAugment(StepSettings):
     """One of `policies`, each a row of operations that are carried out in turn."""
 
-    policies: tuple[tuple[StepSettings, ...], ...]
+    policies: tuple[tuple[Operation, ...], ...]
 
 
 def read_rand_augment(mapping: Mapping[str, object]) -> RandAugment:
@@ -124,12 +116,12 @@ def read_auto_augment(mapping: Mapping[str, object]) -> AutoAugment:
     """
     problems: list[str] = []
     values = _default_values(mapping, problems)
-    read: list[tuple[StepSettings, ...]] = []
+    read: list[tuple[Operation, ...]] = []
     for place, row in _rows(mapping.get("policies"), "policies", problems):
         operations = []
         for inner_place, policy in _rows(row, place, problems):
             try:
-                operations.append(read_step(_with_values(policy, values), POLICY_KINDS, "AutoAugment"))
+                operations.append(read_step(_with_values(policy, values), _KINDS, "AutoAugment"))
             except SettingsError as error:
                 problems.append(f"{inner_place} {str(error).removesuffix('.')}")
         read.append(tuple(operations))
@@ -149,23 +141,23 @@ def _default_values(mapping: Mapping[str, object], problems: list[str]) -> Mappi
     if not isinstance(values, Mapping):
         problems.append(f"hparams is {shown(values)}, but a mapping such as {_DEFAULT_VALUES} is expected")
         return {}
-    known = {entry.name for kind in POLICY_KINDS.values() for entry in fields(kind)}
+    known = {entry.name for kind in _KINDS.values() for entry in fields(kind)}
     problems += [f"hparams: no policy has {key!r}; {nearest(key, known)}" for key in values if key not in known]
     return values
 
 
 def _with_values(policy: object, values: Mapping[str, object]) -> object:
     """Returns the policy with the values that it does not give itself."""
-    if not isinstance(policy, Mapping) or policy.get("type") not in POLICY_KINDS:
+    if not isinstance(policy, Mapping) or policy.get("type") not in _KINDS:
         return policy
-    known = {entry.name for entry in fields(POLICY_KINDS[str(policy["type"])])}
+    known = {entry.name for entry in fields(_KINDS[str(policy["type"])])}
     added = {key: value for key, value in values.items() if key in known and policy.get(key) is None}
     return {**policy, **added}
 
 
 def _levelled(policy: object) -> LevelledPolicy:
     if not isinstance(policy, Mapping) or policy.get("magnitude_key") is None:
-        return LevelledPolicy(read_step(policy, POLICY_KINDS, "RandAugment"))
+        return LevelledPolicy(read_step(policy, _KINDS, "RandAugment"))
     key, span = policy["magnitude_key"], tupled(policy.get("magnitude_range"))
     given = {name: value for name, value in policy.items() if name not in ("magnitude_key", "magnitude_range")}
     if not isinstance(key, str):
@@ -173,9 +165,9 @@ def _levelled(policy: object) -> LevelledPolicy:
     if not is_numbers(span, 2):
         raise SettingsError(f"magnitude_range is {shown(span)}, but [at level 0, at the highest level] is expected.")
     low, high = map(float, span)
-    operation = read_step({**given, key: low}, POLICY_KINDS, "RandAugment")
+    operation = read_step({**given, key: low}, _KINDS, "RandAugment")
     # The other end must be possible as well.
-    read_step({**given, key: high}, POLICY_KINDS, "RandAugment")
+    read_step({**given, key: high}, _KINDS, "RandAugment")
     return LevelledPolicy(operation, key, (low, high))
 
 
