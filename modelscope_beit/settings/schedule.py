@@ -7,11 +7,12 @@ Standard library only; what comes of it: training/schedule.py.
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from modelscope_beit.settings import rate_policies as policies
 from modelscope_beit.settings.intervals import (
     ANY,
+    BELOW_ONE,
     NOT_NEGATIVE,
     POSITIVE,
     POSITIVE_SHARE,
@@ -50,15 +51,16 @@ class MomentumSettings(ScheduleSettings):
 class _Words:
     """What differs between lr_config and momentum_config.
 
-    suffix: how mmcv's class names go on after the policy's. unit: "lr" in "min_lr". step_gamma, target_ratio: defaults.
+    suffix: how mmcv's class names go on after the policy's. unit: "lr" in "min_lr"; limits: the rates that there are.
+    step_gamma, target_ratio: defaults. readers: policy -> how its keys are read.
     """
 
     suffix: str
     unit: str
+    limits: Interval
     step_gamma: float
     target_ratio: tuple[float, float]
     readers: Mapping[str, Callable[[Section, "_Words"], Policy]]
-    limits: Interval
 
 
 def read_schedule(section: Section) -> ScheduleSettings:
@@ -135,12 +137,12 @@ def _read_unilm_warm_up(section: Section, *, in_epochs: bool) -> WarmUp | None:
 
 def _read_step(section: Section, words: _Words) -> Policy:
     step = section.get("step")
-    steps = tuple(step) if isinstance(step, list | tuple) else (step,)
+    steps = tuple(_listed(step))
     if not steps or not all(is_count(at, 1) for at in steps):
         section.wrong("step", "a whole number of 1 or more, or a list of such, is expected")
         steps = (1,)
     return policies.Step(
-        steps if isinstance(step, list | tuple) else steps[0],
+        steps[0] if isinstance(step, int) else steps,
         number_in(section, "gamma", words.step_gamma, NOT_NEGATIVE),
         optional_number_in(section, f"min_{words.unit}", words.limits),
     )
@@ -158,26 +160,21 @@ def _read_target(section: Section, words: _Words) -> Target:
 
 
 def _read_restarts(section: Section, words: _Words) -> Policy:
-    periods, weights = section.get("periods"), section.get("restart_weights", [1])
-    if not isinstance(periods, list | tuple) or not periods or not all(is_count(period, 1) for period in periods):
+    periods, weights = _listed(section.get("periods")), _listed(section.get("restart_weights", 1))
+    if not periods or not all(is_count(period, 1) for period in periods):
         section.wrong("periods", "a list of whole numbers of 1 or more is expected")
-        periods = [1]
-    elif (
-        not isinstance(weights, list | tuple)
-        or len(weights) != len(periods)
-        or not all(is_number_in(weight, NOT_NEGATIVE) for weight in weights)
-    ):
+        periods, weights = [1], [1]
+    if len(weights) != len(periods) or not all(is_number_in(weight, NOT_NEGATIVE) for weight in weights):
         section.wrong("restart_weights", f"a list of {len(periods)} numbers is expected, one for each of periods")
         weights = [1] * len(periods)
     return policies.CosineRestart(_read_target(section, words), tuple(periods), tuple(weights))
 
 
 def _read_cyclic(section: Section, words: _Words) -> Policy:
-    ratio = section.get("target_ratio", words.target_ratio)
-    ratios: tuple[float, ...] = tuple(ratio if isinstance(ratio, list | tuple) else [ratio])
-    if len(ratios) not in (1, 2) or not all(is_number_in(entry, NOT_NEGATIVE) for entry in ratios):
+    ratios = _listed(section.get("target_ratio", words.target_ratio))
+    if len(ratios) not in (1, 2) or not all(is_number_in(ratio, NOT_NEGATIVE) for ratio in ratios):
         section.wrong("target_ratio", "one number or two (the highest and the last) are expected")
-        ratios = words.target_ratio
+        ratios = list(words.target_ratio)
     step_ratio_up = number_in(section, "step_ratio_up", 0.4, SHARE)
     if step_ratio_up == 1:
         section.wrong("step_ratio_up", "a number below 1 is expected")
@@ -190,37 +187,45 @@ def _read_cyclic(section: Section, words: _Words) -> Policy:
     )
 
 
-def _read_one_cycle(section: Section, words: _Words) -> Policy:
-    total_steps = section.get("total_steps")
-    if words is _LR:
-        start = _one_for_all(section, "max_lr", None) / number_in(section, "div_factor", 25.0, POSITIVE)
-        # mmcv multiplies, so that the last digits are these.
-        peak = start * number_in(section, "div_factor", 25.0, POSITIVE)
-        end = start * (1 / number_in(section, "final_div_factor", 1e4, POSITIVE))
-        total_steps = None if total_steps is None else count_from(section, "total_steps", 1, 1)
-    else:
-        start = end = _one_for_all(section, "max_momentum", 0.95)
-        peak, total_steps = _one_for_all(section, "base_momentum", 0.85), None
+def _read_one_cycle_lr(section: Section, words: _Words) -> Policy:
+    div_factor = number_in(section, "div_factor", 25.0, POSITIVE)
+    start = _one_for_all(section, "max_lr", None, words) / div_factor
+    has_total = section.get("total_steps") is not None
     return policies.OneCycle(
         start,
-        peak,
-        end,
-        number_in(section, "pct_start", 0.3, SHARE),
-        _read_strategy(section),
-        section.flag("three_phase", False),
-        total_steps,
+        # Multiplied as in mmcv, so that the last digits are the same.
+        peak=start * div_factor,
+        end=start * (1 / number_in(section, "final_div_factor", 1e4, POSITIVE)),
+        total_steps=count_from(section, "total_steps", 1, 1) if has_total else None,
+        pct_start=number_in(section, "pct_start", 0.3, SHARE),
+        anneal_strategy=_read_strategy(section),
+        three_phase=section.flag("three_phase", False),
     )
 
 
-def _one_for_all(section: Section, name: str, default: float | None) -> float:
+def _read_one_cycle_momentum(section: Section, words: _Words) -> Policy:
+    highest = _one_for_all(section, "max_momentum", 0.95, words)
+    return policies.OneCycle(
+        start=highest,
+        peak=_one_for_all(section, "base_momentum", 0.85, words),
+        end=highest,
+        pct_start=number_in(section, "pct_start", 0.3, SHARE),
+        anneal_strategy=_read_strategy(section),
+        three_phase=section.flag("three_phase", False),
+    )
+
+
+def _one_for_all(section: Section, name: str, default: float | None, words: _Words) -> float:
     """Reads a number, which mmcv also takes as a list with one for each of its parameter groups."""
-    value = section.get(name, default)
-    if isinstance(value, list | tuple) and len(set(value)) == 1:
-        value = value[0]
-    if is_number_in(value, NOT_NEGATIVE):
-        return float(value)
-    section.wrong(name, "one number, the same for all parameters, is expected")
+    values = _listed(section.get(name, default))
+    if values and is_number_in(values[0], words.limits) and values.count(values[0]) == len(values):
+        return float(values[0])
+    section.wrong(name, f"{words.limits.words}, the same for all parameters, is expected")
     return 1.0 if default is None else default
+
+
+def _listed(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _read_strategy(section: Section) -> AnnealStrategy:
@@ -235,9 +240,9 @@ _SHARED_READERS: dict[str, Callable[[Section, _Words], Policy]] = {
     "cosineannealing": lambda section, words: policies.CosineAnnealing(_read_target(section, words)),
     "linearannealing": lambda section, words: policies.LinearAnnealing(_read_target(section, words)),
     "cyclic": _read_cyclic,
-    "onecycle": _read_one_cycle,
 }
 _LR_READERS: dict[str, Callable[[Section, _Words], Policy]] = _SHARED_READERS | {
+    "onecycle": _read_one_cycle_lr,
     "fixed": lambda section, words: Fixed(),
     "exp": lambda section, words: policies.Exponential(number_in(section, "gamma", None, NOT_NEGATIVE)),
     "poly": lambda section, words: policies.Polynomial(
@@ -257,5 +262,6 @@ _LR_READERS: dict[str, Callable[[Section, _Words], Policy]] = _SHARED_READERS | 
     ),
     "unilmcosine": lambda section, words: policies.UnilmCosine(_read_target(section, words)),
 }
-_LR = _Words("lrupdater", "lr", 0.1, (10.0, 1e-4), _LR_READERS, NOT_NEGATIVE)
-_MOMENTUM = _Words("momentumupdater", "momentum", 0.5, (0.85 / 0.95, 1.0), _SHARED_READERS, SHARE)
+_MOMENTUM_READERS = _SHARED_READERS | {"onecycle": _read_one_cycle_momentum}
+_LR = _Words("lrupdater", "lr", NOT_NEGATIVE, 0.1, (10.0, 1e-4), _LR_READERS)
+_MOMENTUM = _Words("momentumupdater", "momentum", BELOW_ONE, 0.5, (0.85 / 0.95, 1.0), _MOMENTUM_READERS)

@@ -4,13 +4,16 @@ Source: mmcv 1.7.2, runner/hooks/lr_updater.py and momentum_updater.py; for Unil
 utils.cosine_scheduler. An iteration is one batch of the loader.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.settings.rate_policies import Policy, Target, UnilmCosine
+from modelscope_beit.settings.rate_policies import OneCycle, Policy, Target, UnilmCosine
 from modelscope_beit.settings.schedule import MomentumSettings, ScheduleSettings
 from modelscope_beit.training.rate_policies import length_problem, rate_at, warm_up_factor
+
+logger = logging.getLogger(__name__)
 
 
 class Schedule:
@@ -33,6 +36,11 @@ class Schedule:
         base_lr: float | None = None,
     ) -> None:
         self._initial_lrs = tuple(initial_lrs)
+        if isinstance(settings.policy, OneCycle) and len(set(self._initial_lrs)) > 1:
+            logger.warning(
+                "train.lr_config.policy OneCycle gives all parameters the same learning rate, as in mmcv: factors "
+                "on it, of train.optimizer.paramwise_cfg or layer-wise decay, have no effect."
+            )
         if isinstance(settings.policy, UnilmCosine):
             base = max(self._initial_lrs) if base_lr is None else base_lr
             settings = replace(settings, policy=_relative(settings.policy, base))
