@@ -12,8 +12,8 @@ def fine_tuning_defaults(image_size: tuple[int, int], val_steps: list[dict[str, 
 
     image_size: (height, width) in pixels that training crops have. val_steps: the steps for evaluation, whose
     normalisation training has to share. Source of the recipe: BEiT v2's fine-tuning (AdamW, weight decay 0.05, none
-    for biases and norms, cosine to 1e-6 with a warm-up, gradient norm at most 5), at the learning rate and length
-    that the hub's model cards use for small data sets.
+    for biases and norms, cosine with a warm-up, gradient norm at most 5), at the learning rate and length that the hub's
+    model cards use for small data sets; it ends at 1e-6.
     """
     return {
         "preprocessor": {"type": names.BYPASS_PREPROCESSOR, "train": _training_steps(image_size, val_steps)},
@@ -37,7 +37,8 @@ def fine_tuning_defaults(image_size: tuple[int, int], val_steps: list[dict[str, 
             "lr_config": {
                 "policy": "CosineAnnealing",
                 "by_epoch": False,
-                "min_lr": 1e-6,
+                # A share, not a rate: with layer decay the rates of the first blocks begin below any fixed end.
+                "min_lr_ratio": 0.02,
                 "warmup": "linear",
                 "warmup_iters": 1,
                 "warmup_by_epoch": True,

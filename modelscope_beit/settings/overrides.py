@@ -55,6 +55,11 @@ SHORT_KEYS: dict[str, ShortKey] = {
     "min_lr": ShortKey(
         "learning rate at the end", ("train.lr_config.min_lr",), fixed=(("train.lr_config.min_lr_ratio", None),)
     ),
+    "layer_decay": ShortKey(
+        "factor on the learning rate from each block to the one below",
+        ("train.optimizer.paramwise_cfg.layer_decay_rate",),
+        fixed=(("train.optimizer.constructor", "LearningRateDecayOptimizerConstructor"),),
+    ),
     "clip": ShortKey("largest gradient norm", ("train.optimizer_config.grad_clip.max_norm",)),
     "drop_path": ShortKey("stochastic-depth rate of the last block", (f"{_BACKBONE}.drop_path_rate",)),
     "frozen_stages": ShortKey("blocks that are not trained", (f"{_BACKBONE}.frozen_stages",)),
@@ -189,7 +194,10 @@ def _index(place: list[object], key: str, above: str) -> int:
 
 
 def _set_element(configuration: dict[str, object], short: ShortKey, value: object) -> None:
-    """Sets a value of the element of one type in a list; null or 0 takes the element out."""
+    """Sets a value of the element of one type in a list; null or 0 takes the element out.
+
+    Mixing that is added or taken out leaves each of the rest the same probability, 1 together.
+    """
     keys = split_path(short.paths[0])
     holder: object = configuration
     for key in keys:
@@ -197,19 +205,18 @@ def _set_element(configuration: dict[str, object], short: ShortKey, value: objec
     # mmcls and mmcv take one mapping for a list of one.
     elements = [holder] if isinstance(holder, dict) else holder
     elements = list(elements) if isinstance(elements, list) else []
-    others = [
-        element for element in elements if not (isinstance(element, dict) and element.get("type") == short.of_type)
-    ]
-    own = next((element for element in elements if element not in others), {"type": short.of_type})
+    others = [element for element in elements if not _is_of_type(element, short.of_type)]
+    own = next((element for element in elements if _is_of_type(element, short.of_type)), {"type": short.of_type})
     assert isinstance(own, dict)
-    if value is None or value == 0:
-        _set(configuration, keys, others or None)
-        return
-    chosen = [*others, own | {short.element_key: value}]
-    if short.paths == _AUGMENTS:
-        # mmcls takes one of them for each batch and refuses probabilities whose sum exceeds 1.
+    chosen = others if value is None or value == 0 else [*others, own | {short.element_key: value}]
+    if short.paths == _AUGMENTS and len(chosen) != len(elements):
+        # For each batch mmcls takes one of them; it refuses probabilities whose sum exceeds 1.
         chosen = [element | {"prob": 1 / len(chosen)} if isinstance(element, dict) else element for element in chosen]
-    _set(configuration, keys, chosen)
+    _set(configuration, keys, chosen or None)
+
+
+def _is_of_type(element: object, name: str) -> bool:
+    return isinstance(element, dict) and element.get("type") == name
 
 
 def _read_json(text: str) -> object:

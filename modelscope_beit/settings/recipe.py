@@ -176,7 +176,7 @@ def _read_training(root: Section) -> Recipe:
         precision=precision,
         loss_scale=loss_scale,
         ema=read_ema(train),
-        checkpoint=read_checkpoint(train),
+        checkpoint=read_checkpoint(train, by_epoch=iterations is None),
         log_interval=log.interval,
         tensorboard=log.tensorboard,
         evaluation=read_evaluation(_section(train, "evaluation"), by_epoch=iterations is None),
@@ -232,10 +232,11 @@ def _read_mixing(mm_model: Section) -> MixingSettings | None:
 
 
 def _read_schedule(train: Section) -> ScheduleSettings:
-    if train.get("lr_config") is None:
-        # mmcv's runner leaves the learning rate alone then.
-        return read_schedule(Section({"policy": "fixed"}, "train.lr_config", train.problems))
-    return read_schedule(_section(train, "lr_config"))
+    lr_config = _section(train, "lr_config")
+    # Without one, mmcv's runner leaves the learning rate alone.
+    return read_schedule(
+        lr_config if lr_config.mapping else Section({"policy": "fixed"}, lr_config.path, train.problems)
+    )
 
 
 def _section(section: Section, name: str) -> Section:

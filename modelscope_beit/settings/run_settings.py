@@ -4,12 +4,15 @@ Key names and defaults are those of mmcv 1.7.2, runner/hooks/{ema,checkpoint}.py
 take a Section and put what is wrong into its problems. Standard library only.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
 from modelscope_beit.settings.problems import Section
+
+logger = logging.getLogger(__name__)
 
 Order = Literal["shuffled", "class_balanced"]
 
@@ -87,15 +90,21 @@ def read_run_length(train: Section) -> tuple[int | None, int | None]:
     runner.note_unknown_keys(harmless=("meta",))
     if by_iteration:
         return None, at_least_one(runner, "max_iters")
+    if epochs is not None and runner.mapping.get("max_epochs", epochs) != epochs:
+        logger.warning(
+            "train.max_epochs (%s) counts, as in ModelScope's stock trainer, not train.runner.max_epochs (%s).",
+            epochs,
+            runner.mapping["max_epochs"],
+        )
     return at_least_one(runner if epochs is None else train, "max_epochs"), None
 
 
 def read_validation_phase(train: Section) -> bool:
     """Tells whether `train.workflow` has a validation phase, which gives the loss on the validation data."""
     workflow = train.get("workflow")
-    given = workflow if isinstance(workflow, list) else []
-    phases = [list(phase) for phase in given if isinstance(phase, list | tuple)]
-    if workflow is None or (len(phases) == 1 and phases[0][:1] == ["train"]):
+    given = workflow if isinstance(workflow, list) else [workflow]
+    phases = [list(phase) if isinstance(phase, tuple | list) else [phase] for phase in given]
+    if workflow is None or (len(phases) == 1 and phases[0][:-1] == ["train"]):
         return False
     if phases != [["train", 1], ["val", 1]]:
         train.wrong("workflow", "[['train', 1]] or [['train', 1], ['val', 1]] is expected")
@@ -130,24 +139,25 @@ def read_ema(train: Section) -> EmaSettings | None:
     return found
 
 
-def read_checkpoint(train: Section) -> CheckpointSettings:
-    """Returns what `train.checkpoint_config` says; null, as in mmcv: no checkpoints."""
+def read_checkpoint(train: Section, *, by_epoch: bool) -> CheckpointSettings:
+    """Returns what `train.checkpoint_config` says; null, as in mmcv: no checkpoints.
+
+    by_epoch: whether the runner counts epochs, and so the interval, if nothing is said about it.
+    """
     if train.get("checkpoint_config") is None:
         return CheckpointSettings(interval=-1, save_last=False)
     config = train.section("checkpoint_config")
     if config is None:
         return CheckpointSettings()
-    interval = _positive_or_never(config, "interval")
-    keep = _positive_or_never(config, "max_keep_ckpts")
     settings = CheckpointSettings(
-        interval=interval,
-        by_epoch=config.flag("by_epoch", True),
-        max_keep_ckpts=keep,
+        interval=_positive_or_never(config, "interval"),
+        by_epoch=config.flag("by_epoch", by_epoch),
+        max_keep_ckpts=_positive_or_never(config, "max_keep_ckpts"),
         save_optimizer=config.flag("save_optimizer", True),
         create_symlink=config.flag("create_symlink", True),
         save_last=config.flag("save_last", True),
     )
-    config.note_unknown_keys(harmless=("type", "sync_buffer", "file_client_args", "meta", "out_dir", "priority"))
+    config.note_unknown_keys(harmless=("type", "sync_buffer", "file_client_args", "meta", "priority"))
     return settings
 
 
@@ -189,7 +199,8 @@ def read_loader(loader: Section, *, shuffles: bool) -> tuple[int, int]:
 
 def read_device(root: Section) -> str:
     """Returns "auto", "cpu", "mps", "cuda" or "cuda:1" ... out of `device`, and of `gpu_ids` where that is one GPU."""
-    gpu_ids, device = root.get("gpu_ids"), root.get("device") or "auto"
+    gpu_ids, device = root.get("gpu_ids"), root.get("device")
+    device = "auto" if device is None else device
     if not isinstance(device, str) or not _DEVICE.fullmatch(device):
         root.wrong("device", "choose auto, cpu, mps, cuda or cuda:N")
         return "auto"
