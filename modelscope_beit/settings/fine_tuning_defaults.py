@@ -12,8 +12,8 @@ def fine_tuning_defaults(image_size: tuple[int, int], val_steps: list[dict[str, 
 
     image_size: (height, width) in pixels that training crops have. val_steps: the steps for evaluation, whose
     normalisation training has to share. Source of the recipe: BEiT v2's fine-tuning (AdamW, weight decay 0.05, none
-    for biases and norms, cosine with a warm-up, gradient norm at most 5), at the learning rate and length that the hub's
-    model cards use for small data sets; it ends at 1e-6.
+    for biases and norms, cosine to 1e-6 after a warm-up, gradient norm at most 5), at the learning rate and length that
+    the hub's model cards use for small data sets.
     """
     return {
         "preprocessor": {"type": names.BYPASS_PREPROCESSOR, "train": _training_steps(image_size, val_steps)},

@@ -107,6 +107,7 @@ def _nearest(place: str, readable: Iterable[str], hint: str) -> str:
     close = difflib.get_close_matches(place, readable, n=1, cutoff=0.9)
     last = place.rpartition(".")[2]
     elsewhere = [known for known in readable if known.rpartition(".")[2] == last]
-    if close or (elsewhere and not hint.startswith("did you mean")):
+    # A reader that only lists the keys it knows has nothing better to say.
+    if close or (len(elsewhere) == 1 and hint.startswith("known keys")):
         return f"did you mean {(close or elsewhere)[0]}?"
     return hint

@@ -128,9 +128,10 @@ def _read_warm_up(section: Section, default_ratio: float, *, in_epochs: bool) ->
 
 
 def _read_unilm_warm_up(section: Section, *, in_epochs: bool) -> WarmUp | None:
-    for name in ("warmup", "warmup_ratio"):
-        if section.get(name) is not None:
-            section.wrong(name, "UnilmCosine rises from 0 in a way of its own; remove it")
+    if section.get("warmup") not in (None, "linear"):
+        section.wrong("warmup", "UnilmCosine rises linearly; remove it")
+    if section.get("warmup_ratio") is not None:
+        section.wrong("warmup_ratio", "UnilmCosine rises from 0; remove it")
     length = count_from(section, "warmup_iters", 0, 0)
     return WarmUp("from_zero", length, 0.0, in_epochs) if length else None
 

@@ -44,6 +44,9 @@ def test_judge_unknown_keys__finds_the_key_in_another_section() -> None:
 def test_judge_unknown_keys__keeps_the_readers_hint_where_nothing_is_near() -> None:
     wrong = judged(with_train(zzz=1), {"train.zzz": "known keys: optimizer"})
     assert wrong == ["train.zzz is 1: nobody reads this; known keys: optimizer"]
+    # There are several keys `type`.
+    wrong = judged(with_train(zzz={"type": 1}), {"train.zzz": "known keys: optimizer"})
+    assert wrong == ["train.zzz.type is 1: nobody reads this; known keys: optimizer"]
 
 
 def test_judge_unknown_keys__passes_the_folders_own_over_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
