@@ -85,16 +85,17 @@ def warm_up_factor(warm_up: WarmUp, iteration: int, iterations: int) -> float:
             return iteration / (iterations - 1) if iterations > 1 else 0.0
 
 
-def length_problem(policy: Policy, length: int) -> str | None:
-    """Returns why a policy cannot fill a run of this length (epochs or iterations), as a clause; None: it can."""
+def length_problem(policy: Policy, length: int, unit: str) -> str | None:
+    """Returns why a policy cannot fill a run, as a clause; None: it can. unit: of the length, in the plural."""
+    but = f"but the run has {length} {unit}"
     if isinstance(policy, CosineRestart) and sum(policy.periods) < length:
-        return f"periods add up to {sum(policy.periods)}, but the run has {length}; add periods"
+        return f"periods add up to {sum(policy.periods)}, {but}; add periods"
     if isinstance(policy, CosineCooldown) and policy.cool_down_time >= length:
-        return f"cool_down_time is {policy.cool_down_time}, but the run has {length}; make it shorter"
+        return f"cool_down_time is {policy.cool_down_time}, {but}; make it shorter"
     if isinstance(policy, Cyclic) and policy.cyclic_times > length:
-        return f"cyclic_times is {policy.cyclic_times}, but the run has {length}; ask for fewer"
+        return f"cyclic_times is {policy.cyclic_times}, {but}; ask for fewer"
     if isinstance(policy, OneCycle) and policy.total_steps is not None and policy.total_steps < length:
-        return f"total_steps is {policy.total_steps}, but the run has {length}; raise or remove it"
+        return f"total_steps is {policy.total_steps}, {but}; raise or remove it"
     return None
 
 

@@ -105,8 +105,8 @@ class _Course:
                 f"{path}.warmup_iters: the warm-up takes {self._start} iterations, but the run has {total}; shorten it."
             )
         self._length = max(total // self._iterations_per_count - self._start, 1)
-        if problem := length_problem(settings.policy, self._length):
-            raise SettingsError(f"{path}: {problem} ({unit}).")
+        if problem := length_problem(settings.policy, self._length, unit):
+            raise SettingsError(f"{path}: {problem}.")
 
     def rate(self, initial: float, iteration: int) -> float:
         """Returns the rate without warm-up."""
