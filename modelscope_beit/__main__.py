@@ -14,6 +14,9 @@ from modelscope_beit.names import COMMAND
 # Verb -> module and what it does. A module has a docstring that is its help, add_arguments and run.
 VERBS = {
     "predict": ("modelscope_beit.commands.predict", "classify pictures, folders and URLs"),
+    "train": ("modelscope_beit.commands.train", "fine-tune a model on pictures"),
+    "resume": ("modelscope_beit.commands.resume", "go on with a run that was interrupted"),
+    "evaluate": ("modelscope_beit.commands.evaluate", "measure a model on labelled pictures, with a report"),
     "convert": ("modelscope_beit.commands.convert", "turn weights of other libraries into a model folder, or back"),
     "describe": ("modelscope_beit.commands.describe", "say what is in a model folder or a weight file"),
     "run": ("modelscope_beit.commands.run", "run a ModelScope script with this package loaded"),

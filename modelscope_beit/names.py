@@ -6,6 +6,7 @@ COMMAND = "beit"
 # Registered names, as ModelScope's stock image classification spells them (modelscope.metainfo).
 TASK = "image-classification"
 MODEL = "ClassificationModel"
+TRAINER_GROUP = "default"
 TRAINER = "image-classification"
 PREPROCESSOR_GROUP = "cv"
 PREPROCESSOR = "image-classification-mmcv-preprocessor"

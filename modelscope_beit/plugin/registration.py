@@ -19,7 +19,7 @@ _INDEX_MODULE = "modelscope.utils.import_utils"
 _PATCHING_MODULE = "modelscope.utils.automodel_utils"
 _PATCHED_MODULE = "transformers.modeling_utils"
 
-# File of this folder -> what it registers: (registry, group, name). plugin/trainer.py will have its line here.
+# File of this folder -> what it registers: (registry, group, name).
 _REGISTERED = {
     "model": [("MODELS", names.TASK, names.MODEL)],
     "preprocessor": [
@@ -27,6 +27,7 @@ _REGISTERED = {
         ("PREPROCESSORS", names.PREPROCESSOR_GROUP, names.BYPASS_PREPROCESSOR),
     ],
     "pipeline": [("PIPELINES", names.TASK, name) for name in names.PIPELINES],
+    "trainer": [("TRAINERS", names.TRAINER_GROUP, names.TRAINER)],
 }
 
 

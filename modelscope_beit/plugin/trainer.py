@@ -15,7 +15,6 @@ from modelscope.trainers.base import BaseTrainer
 from modelscope.trainers.builder import TRAINERS
 from modelscope.utils.constant import DEFAULT_MODEL_REVISION
 from modelscope.utils.logger import get_logger
-from modelscope.utils.registry import default_group
 from torch import nn
 
 from modelscope_beit import names
@@ -24,7 +23,6 @@ from modelscope_beit.checkpoints.load import load_classifier
 from modelscope_beit.data.hub_dataset import records_of
 from modelscope_beit.data.sources import DataSplits
 from modelscope_beit.errors import SettingsError, require
-from modelscope_beit.evaluation.report import write_report
 from modelscope_beit.model_folder.label_files import read_labels
 from modelscope_beit.model_folder.opening import find_weight_file, read_folder_settings
 from modelscope_beit.plugin.host_fixes import register_over
@@ -48,20 +46,16 @@ from modelscope_beit.settings.problems import shown
 from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.finetune import finetune
-from modelscope_beit.training.preparation import (
-    Start,
-    complete_configuration,
-    make_job,
-    prepare,
-    with_training_sections,
-)
+from modelscope_beit.training.preparation import Start, make_job, prepare
 from modelscope_beit.training.run_evaluation import (
     Trained,
     describe_weights,
     evaluate,
     read_for_evaluation,
     trained_weights,
+    write_evaluation,
 )
+from modelscope_beit.training.start_configuration import complete_configuration, with_training_sections
 
 _STOCK_MODULE = "modelscope.trainers.cv.image_classifition_trainer"
 # A trainer asks twice: for its kind, and when it is made.
@@ -149,7 +143,7 @@ class BeitImageClassificationTrainer(BaseTrainer):
             work_dir=work_dir,
             timestamp=self.timestamp,
             source=self._source,
-            command=shlex.join([Path(sys.executable).name, *sys.argv]),
+            command=_command_line(),
             reopening={},
         )
         result = finetune(job)
@@ -175,8 +169,9 @@ class BeitImageClassificationTrainer(BaseTrainer):
         found = evaluate(trained, records, recipe)
         if not found.is_main:
             return None
-        facts = {"Model": self._source, "Weights": str(trained.weights), "Data": records.description}
-        report = write_report(Path(self.work_dir), found.outcomes, records, title=self._source, facts=facts)
+        report = write_evaluation(
+            Path(self.work_dir), trained, found, records, source=self._source, command=_command_line()
+        )
         self.logger.info(f"Report: {report}")
         return found.metrics
 
@@ -306,4 +301,9 @@ def _classifier_in(model: Any) -> ClassificationModel | None:
     )
 
 
-register_over(_STOCK_MODULE, TRAINERS, default_group, [names.TRAINER], BeitImageClassificationTrainer)
+def _command_line() -> str:
+    """Returns what was typed to run the script, as far as a program can know."""
+    return shlex.join([Path(sys.executable).name, *sys.argv])
+
+
+register_over(_STOCK_MODULE, TRAINERS, names.TRAINER_GROUP, [names.TRAINER], BeitImageClassificationTrainer)

@@ -1,25 +1,22 @@
 """From a model folder, a configuration and data to a job whose every part has been checked. No step is made here."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from modelscope_beit import names
 from modelscope_beit.checkpoints.files import read_weights
 from modelscope_beit.data.checks import DataFindings, check_data
 from modelscope_beit.data.sources import DataSplits
-from modelscope_beit.errors import ModelFolderError, SettingsError
+from modelscope_beit.errors import SettingsError
+from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.label_files import read_labels
-from modelscope_beit.model_folder.mm_configuration import run_mm_configuration
-from modelscope_beit.model_folder.opening import find_weight_file, read_folder_settings
-from modelscope_beit.settings.configuration import FolderSettings, read_configuration
-from modelscope_beit.settings.fine_tuning_defaults import fine_tuning_defaults
-from modelscope_beit.settings.preprocessing import write_steps
+from modelscope_beit.model_folder.opening import find_weight_file
+from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.problems import plain
 from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.job import TrainingJob
+from modelscope_beit.training.start_configuration import counted_sections, with_class_count
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,12 @@ class Start:
     configuration: dict[str, object]
     where: str
 
+    @property
+    def seed(self) -> int:
+        """The seed that data without a division of their own are divided with."""
+        seed = self.configuration.get("seed")
+        return seed if isinstance(seed, int) and seed >= 0 else 0
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -53,41 +56,6 @@ class Prepared:
     data: DataSplits
     findings: DataFindings
     notes: tuple[str, ...]
-
-
-def complete_configuration(folder: Path, *, trust_remote_code: bool = False) -> dict[str, object]:
-    """Returns a folder's configuration with everything that a training script may ask for: `train` and so on.
-
-    A config.py is only run with trust, and only counts where configuration.json does not describe the network; so it
-    is with ModelScope's stock trainer. Raises BeitError if there is no configuration or the network is not described.
-    """
-    file = folder / names.CONFIGURATION_FILE
-    code = folder / names.MM_CONFIGURATION_FILE
-    content = _read_json(file)
-    model = content.get("model")
-    if code.exists() and not (isinstance(model, Mapping) and "mm_model" in model):
-        read_folder_settings(folder, trust_remote_code=trust_remote_code)
-        content = {**content, **run_mm_configuration(code)}
-    return with_training_sections(content, str(file))
-
-
-def with_training_sections(configuration: Mapping[str, object], where: str) -> dict[str, object]:
-    """Returns a copy with the sections for training that it lacks, and with places for what the hub's scripts set.
-
-    Scripts assign `cfg.train.lr_config.warmup_iters` or `head.loss.num_classes`, so these parents have to be there.
-    Raises SettingsError if the network or its preprocessing cannot be read.
-    """
-    settings = read_configuration(configuration, where)
-    content: Any = plain(configuration)
-    defaults = fine_tuning_defaults(settings.model.backbone.image_size, write_steps(settings.preprocessing))
-    for name, section in defaults.items():
-        content[name] = {**dict(section), **(content.get(name) or {})}  # type: ignore[call-overload]
-    content["dataset"] = {"classes": None, **(content.get("dataset") or {})}
-    for place in (content["train"], content["evaluation"]):
-        place["dataloader"] = place.get("dataloader") or {"batch_size_per_gpu": 32, "workers_per_gpu": 2}
-    loss = {"type": "LabelSmoothLoss", "label_smooth_val": 0.1, "mode": "original"}
-    content["model"]["mm_model"]["head"].setdefault("loss", loss | {"num_classes": settings.model.num_classes})
-    return dict(content)
 
 
 def prepare(start: Start, open_data: Callable[[], DataSplits]) -> Prepared:
@@ -160,30 +128,6 @@ def class_names_of(folder: Path, weights: Path) -> tuple[str, ...] | None:
     return None
 
 
-def with_class_count(
-    configuration: Mapping[str, object], original: Mapping[str, object], class_names: Sequence[str]
-) -> dict[str, object]:
-    """Returns a copy in which head, loss and augmentations have as many classes as the data.
-
-    A count that the user has set, so one that is not the original's, has to be right: SettingsError tells both.
-    """
-    content: Any = plain(configuration)
-    counted = _counted_sections(content)
-    before = {path: section.get("num_classes") for path, section in _counted_sections(plain(original)).items()}
-    number = len(class_names)
-    problems = []
-    for path, section in counted.items():
-        count = section.get("num_classes")
-        if count not in (None, number, before.get(path)):
-            problems.append(f"{path}.num_classes is {count}, but the data have {number} classes ({_some(class_names)})")
-        if count is not None or path.endswith(".head"):
-            section["num_classes"] = number
-    if problems:
-        advice = f"Set it to {number} or leave it out: it follows the data."
-        raise SettingsError("\n- ".join(["The settings and the data do not fit together:", *problems, advice]))
-    return dict(content)
-
-
 def _start_weights(start: Start, recipe: Recipe) -> Path:
     if recipe.load_from is None:
         return start.weights
@@ -194,7 +138,7 @@ def _start_weights(start: Start, recipe: Recipe) -> Path:
 def _count_that_was_set(start: Start) -> int | None:
     """Returns the number of classes that the user has set; None for the folder's own number."""
     counts = [
-        _counted_sections(plain(configuration))["model.mm_model.head"].get("num_classes")
+        counted_sections(plain(configuration))["model.mm_model.head"].get("num_classes")
         for configuration in (start.configuration, start.original)
     ]
     return None if counts[0] == counts[1] else counts[0]
@@ -227,37 +171,10 @@ def _head_note(start: Start, class_names: Sequence[str], known_names: Sequence[s
     if known_names is None or len(known_names) != len(class_names) or tuple(known_names) == tuple(class_names):
         return []
     return [
-        f"The weights and the data have {len(class_names)} classes each, of different names ({_some(known_names)}; "
-        f"{_some(class_names)}): the head's weights are kept as a start."
+        f"The weights and the data have {len(class_names)} classes each, of different names "
+        f"({some_names(tuple(known_names))}; {some_names(tuple(class_names))}): the head's weights are kept as a start."
     ]
-
-
-def _counted_sections(content: Any) -> dict[str, dict[str, Any]]:
-    """Returns path -> each section of a configuration that has, or may have, a class count."""
-    mm_model = content["model"]["mm_model"]
-    found = {"model.mm_model.head": mm_model["head"], "model.mm_model.head.loss": mm_model["head"].get("loss")}
-    train_cfg = mm_model.get("train_cfg")
-    augments = train_cfg.get("augments") if isinstance(train_cfg, dict) else None
-    for index, augment in enumerate(augments if isinstance(augments, list) else [augments]):
-        found[f"model.mm_model.train_cfg.augments[{index}]"] = augment
-    return {path: section for path, section in found.items() if isinstance(section, dict)}
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(
-            f"{file} must be a JSON file that describes the model, but it cannot be read as one: {error}"
-        ) from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{file} must hold a JSON object, not {type(content).__name__}.")
-    return content
 
 
 def _numbers(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
-
-
-def _some(class_names: Sequence[str], count: int = 5) -> str:
-    return ", ".join([*class_names[:count], *(["..."] if len(class_names) > count else [])])

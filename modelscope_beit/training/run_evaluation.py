@@ -16,6 +16,7 @@ from modelscope_beit.errors import CheckpointError, ModelFolderError
 from modelscope_beit.evaluation.measuring import measure
 from modelscope_beit.evaluation.metrics import metrics_of
 from modelscope_beit.evaluation.outcomes import Outcomes
+from modelscope_beit.evaluation.report import HTML_FILE, write_report
 from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.model_folder.label_files import imagenet_1k_labels
 from modelscope_beit.network.classifier import BeitClassifier
@@ -24,6 +25,7 @@ from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.problems import plain
 from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.acceleration import choose_precision, open_accelerator
+from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.preparation import class_names_of
 from modelscope_beit.training.run_folder import RunFolder
 
@@ -45,6 +47,18 @@ class Evaluation:
     outcomes: Outcomes
     metrics: dict[str, float | np.ndarray]
     is_main: bool
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What report_on_run measured; page: report.html."""
+
+    metrics: dict[str, float | np.ndarray]
+    page: Path
+
+    def in_words(self) -> dict[str, str]:
+        """Returns name -> value of the metrics that are one number, in percent."""
+        return {name: f"{value:.2f}" for name, value in self.metrics.items() if isinstance(value, float)}
 
 
 def read_for_evaluation(
@@ -153,6 +167,30 @@ class _LikePipeline(nn.Module):
         fits = images.shape[2:] == self.classifier.settings.backbone.image_size
         logits: Tensor = (self.fast if fits else self.classifier)(images)
         return logits
+
+
+def report_on_run(job: TrainingJob) -> RunReport | None:
+    """Measures what a run has trained on its validation data and writes report.html and report.json beside it.
+
+    Returns None if there are no validation data, or no checkpoint. Every process has to call it.
+    """
+    weights = trained_weights(job.work_dir)
+    if weights is None or job.validation is None:
+        return None
+    trained = Trained(weights, job.settings)
+    found = evaluate(trained, job.validation, job.recipe)
+    page = job.work_dir / HTML_FILE
+    if found.is_main:
+        write_evaluation(job.work_dir, trained, found, job.validation, source=job.source, command=job.command)
+    return RunReport(found.metrics, page)
+
+
+def write_evaluation(
+    folder: Path, trained: Trained, found: Evaluation, records: Records, *, source: str, command: str
+) -> Path:
+    """Writes the report of an evaluation into a folder and returns its page; source: the model, as a person says it."""
+    facts = {"model": source, "weights": str(trained.weights), "data": records.description, "command": command}
+    return write_report(folder, found.outcomes, records, title=f"{source} on {records.description}", facts=facts)
 
 
 def _weights_of_stock_run(work_dir: Path) -> Path | None:

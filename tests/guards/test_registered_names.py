@@ -21,6 +21,7 @@ STOCK_MODULES = {
     "modelscope.models.cv.image_classification.mmcls_model": "modelscope_beit.plugin.model",
     "modelscope.preprocessors.cv.mmcls_preprocessor": "modelscope_beit.plugin.preprocessor",
     "modelscope.pipelines.cv.image_classification_pipeline": "modelscope_beit.plugin.pipeline",
+    "modelscope.trainers.cv.image_classifition_trainer": "modelscope_beit.plugin.trainer",
 }
 # Registered by a stock module that registers other things too.
 BYPASS = ("PREPROCESSORS", "cv", names.BYPASS_PREPROCESSOR)

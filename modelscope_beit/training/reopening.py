@@ -1,0 +1,91 @@
+"""Opens the folder of a run again, to go on with it: its settings, its data, its newest checkpoint."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from modelscope_beit import names
+from modelscope_beit.data.records import Records
+from modelscope_beit.data.sources import DataSplits, open_data
+from modelscope_beit.errors import ModelFolderError, SettingsError
+from modelscope_beit.settings.overrides import apply_overrides
+from modelscope_beit.training.job import TrainingJob
+from modelscope_beit.training.preparation import Prepared, Start, make_job, prepare
+from modelscope_beit.training.run_folder import RECORD_FILE, RunFolder, newest_state
+
+
+def reopening_facts(prepared: Prepared, *, data: str, seed: int) -> dict[str, object]:
+    """Returns what the record of a run keeps, so that resume_job can open its data again.
+
+    data: the location, as open_data takes it, from any working directory. seed: that the data were divided with.
+    """
+    return {"data": data, "seed": seed, "pictures": _counts(prepared.data)}
+
+
+def refuse_to_replace(folder: Path) -> None:
+    """Raises SettingsError if a folder holds a run already. Call it before long work."""
+    if (folder / RECORD_FILE).exists():
+        raise SettingsError(
+            f"{folder} holds a run already. Go on with it: {names.COMMAND} resume {folder}; or choose another folder."
+        )
+
+
+def resume_job(run: Path, overrides: Iterable[str], *, timestamp: str) -> TrainingJob:
+    """Returns the job that goes on with a run of `beit train`.
+
+    overrides: KEY=VALUE each, changes of the run's settings. Raises ModelFolderError if the folder holds no run,
+    CheckpointError if it holds nothing to go on from, SettingsError if the run has come to its end, if it was started
+    by a script, if its data have changed, or if a setting cannot be used.
+    """
+    record = RunFolder.open(run).record
+    reopening: Mapping[str, Any] = record.get("reopening") or {}
+    if not reopening:
+        raise SettingsError(
+            f"{run} was written by a script ({record.get('command')}), and only the script knows its data. Run it "
+            f"again with resume_from={str(run)!r} among the trainer's arguments."
+        )
+    original = _configuration(run)
+    changed: Any = apply_overrides(original, overrides)
+    if record.get("is_finished") and changed == original:
+        raise SettingsError(
+            f"The run in {run} has come to its end. To train on, make it longer: "
+            f"{names.COMMAND} resume {run} --set epochs=NUMBER"
+        )
+    changed["train"]["resume_from"] = str(run)
+    checkpoint, _ = newest_state(run)
+    start = Start(run, checkpoint, original, changed, str(run / names.CONFIGURATION_FILE))
+    prepared = prepare(start, lambda: open_data(reopening["data"], seed=reopening["seed"]))
+    if (counts := _counts(prepared.data)) != reopening["pictures"]:
+        raise SettingsError(
+            f"The data in {reopening['data']} have changed: the run began with {_in_words(reopening['pictures'])}, now "
+            f"there are {_in_words(counts)}. Restore them, or start a new run from its weights: "
+            f"{names.COMMAND} train MODEL DATA --set train.load_from={checkpoint}"
+        )
+    return make_job(
+        prepared,
+        work_dir=run,
+        timestamp=timestamp,
+        source=record["source"],
+        command=record["command"],
+        reopening=reopening,
+    )
+
+
+def _configuration(run: Path) -> dict[str, object]:
+    file = run / names.CONFIGURATION_FILE
+    try:
+        content: dict[str, object] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(f"{file} must hold the settings of the run, but reading it failed: {error}") from error
+    return content
+
+
+def _counts(data: DataSplits) -> list[int | None]:
+    """Returns the numbers of training and validation pictures; None for a stream or where there are none."""
+    return [len(part) if isinstance(part, Records) else None for part in (data.train, data.validation)]
+
+
+def _in_words(counts: list[int | None]) -> str:
+    train, validation = ("no" if count is None else f"{count:,}" for count in counts)
+    return f"{train} pictures for training and {validation} for validation"

@@ -1,0 +1,121 @@
+"""The configuration that training starts with: a folder's own, completed, with another recipe, with other classes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from modelscope_beit import names
+from modelscope_beit.errors import ModelFolderError, SettingsError
+from modelscope_beit.model_folder.card import some_names
+from modelscope_beit.model_folder.mm_configuration import run_mm_configuration
+from modelscope_beit.model_folder.opening import read_folder_settings
+from modelscope_beit.settings.configuration import read_configuration
+from modelscope_beit.settings.fine_tuning_defaults import fine_tuning_defaults
+from modelscope_beit.settings.preprocessing import write_steps
+from modelscope_beit.settings.problems import plain
+
+
+def complete_configuration(folder: Path, *, trust_remote_code: bool = False) -> dict[str, object]:
+    """Returns a folder's configuration with everything that a training script may ask for: `train` and so on.
+
+    A config.py is only run with trust, and only counts where configuration.json does not describe the network; so it
+    is with ModelScope's stock trainer. Raises BeitError if there is no configuration or the network is not described.
+    """
+    file = folder / names.CONFIGURATION_FILE
+    code = folder / names.MM_CONFIGURATION_FILE
+    content = _read_json(file)
+    model = content.get("model")
+    if code.exists() and not (isinstance(model, Mapping) and "mm_model" in model):
+        read_folder_settings(folder, trust_remote_code=trust_remote_code)
+        content = {**content, **run_mm_configuration(code)}
+    return with_training_sections(content, str(file))
+
+
+def with_training_sections(configuration: Mapping[str, object], where: str) -> dict[str, object]:
+    """Returns a copy with the sections for training that it lacks, and with places for what the hub's scripts set.
+
+    Scripts assign `cfg.train.lr_config.warmup_iters` or `head.loss.num_classes`, so these parents have to be there.
+    Raises SettingsError if the network or its preprocessing cannot be read.
+    """
+    settings = read_configuration(configuration, where)
+    content: Any = plain(configuration)
+    defaults = fine_tuning_defaults(settings.model.backbone.image_size, write_steps(settings.preprocessing))
+    for name, section in defaults.items():
+        content[name] = {**dict(section), **(content.get(name) or {})}  # type: ignore[call-overload]
+    content["dataset"] = {"classes": None, **(content.get("dataset") or {})}
+    for place in (content["train"], content["evaluation"]):
+        place["dataloader"] = place.get("dataloader") or {"batch_size_per_gpu": 32, "workers_per_gpu": 2}
+    loss = {"type": "LabelSmoothLoss", "label_smooth_val": 0.1, "mode": "original"}
+    content["model"]["mm_model"]["head"].setdefault("loss", loss | {"num_classes": settings.model.num_classes})
+    return dict(content)
+
+
+def with_recipe_of(configuration: Mapping[str, object], file: Path) -> dict[str, object]:
+    """Returns a copy with the recipe of another configuration file: how to train, validate and prepare pictures.
+
+    What the file says in `train`, `evaluation`, `preprocessor` and `model.mm_model` goes before, each of their keys as
+    a whole (of backbone and head: each key of theirs). Class counts stay as they are; they follow the data.
+    """
+    recipe, merged = _read_json(file), cast(dict[str, Any], plain(configuration))
+    for name in ("train", "evaluation", "preprocessor"):
+        merged[name] = {**merged.get(name, {}), **recipe.get(name, {})}
+    mm_model = recipe.get("model", {}).get("mm_model", {})
+    for name, value in mm_model.items():
+        is_part = name in ("backbone", "head") and isinstance(value, dict)
+        before = merged["model"]["mm_model"]
+        before[name] = {**before.get(name, {}), **value} if is_part else value
+    own_counts = counted_sections(plain(configuration))
+    for section in counted_sections(merged).values():
+        if "num_classes" in section:
+            section["num_classes"] = own_counts["model.mm_model.head"].get("num_classes")
+    return merged
+
+
+def with_class_count(
+    configuration: Mapping[str, object], original: Mapping[str, object], class_names: Sequence[str]
+) -> dict[str, object]:
+    """Returns a copy in which head, loss and augmentations have as many classes as the data.
+
+    A count that the user has set, so one that is not the original's, has to be right: SettingsError tells both.
+    """
+    content: Any = plain(configuration)
+    counted = counted_sections(content)
+    before = {path: section.get("num_classes") for path, section in counted_sections(plain(original)).items()}
+    number = len(class_names)
+    problems = []
+    for path, section in counted.items():
+        count = section.get("num_classes")
+        if count not in (None, number, before.get(path)):
+            problems.append(
+                f"{path}.num_classes is {count}, but the data have {number} classes ({some_names(tuple(class_names))})"
+            )
+        if count is not None or path.endswith(".head"):
+            section["num_classes"] = number
+    if problems:
+        advice = f"Set it to {number} or leave it out: it follows the data."
+        raise SettingsError("\n- ".join(["The settings and the data do not fit together:", *problems, advice]))
+    return dict(content)
+
+
+def counted_sections(content: Any) -> dict[str, dict[str, Any]]:
+    """Returns path -> each section of a configuration that has, or may have, a class count: head, loss, mixing."""
+    mm_model = content["model"]["mm_model"]
+    found = {"model.mm_model.head": mm_model["head"], "model.mm_model.head.loss": mm_model["head"].get("loss")}
+    train_cfg = mm_model.get("train_cfg")
+    augments = train_cfg.get("augments") if isinstance(train_cfg, dict) else None
+    for index, augment in enumerate(augments if isinstance(augments, list) else [augments]):
+        found[f"model.mm_model.train_cfg.augments[{index}]"] = augment
+    return {path: section for path, section in found.items() if isinstance(section, dict)}
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(
+            f"{file} must be a JSON file that describes the model, but it cannot be read as one: {error}"
+        ) from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} must hold a JSON object, not {type(content).__name__}.")
+    return content
