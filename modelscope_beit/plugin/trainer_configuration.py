@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from modelscope.utils.config import Config
 
@@ -79,13 +79,12 @@ def plain_configuration(cfg: Config) -> dict[str, object]:
     Class counts that were written for an augmentation that the configuration does not have are dropped: a script for
     all models of the hub writes `train_cfg.augments.0.num_classes` whether there is one or not.
     """
-    configuration = plain(cfg.to_dict())
-    assert isinstance(configuration, dict), "a Config is a mapping"
+    configuration = cast(dict[str, Any], plain(cfg.to_dict()))
     mm_model = configuration.get("model", {}).get("mm_model")
     train_cfg = mm_model.get("train_cfg") if isinstance(mm_model, dict) else None
     augments = train_cfg.get("augments") if isinstance(train_cfg, dict) else None
     if isinstance(augments, dict) and augments and all(place.isdecimal() for place in augments):
-        train_cfg["augments"] = [one for one in augments.values() if not _is_class_count(one)]
+        mm_model["train_cfg"]["augments"] = [one for one in augments.values() if not _is_class_count(one)]
     return configuration
 
 
