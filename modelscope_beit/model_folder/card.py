@@ -53,10 +53,10 @@ def write_card(title: str, settings: FolderSettings, class_names: tuple[str, ...
         if origin.license == "other"
         else ""
     )
-    return f"{front_matter}\n\n# {title}\n\n{table}\n\n{license_line}{_USAGE}"
+    return f"{front_matter}\n\n# {title}\n\n{table}\n\n{license_line}{USAGE}"
 
 
-_USAGE = f"""## Use
+USAGE = f"""## Use
 
 ```python
 import modelscope_beit

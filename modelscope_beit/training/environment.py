@@ -22,10 +22,13 @@ def environment() -> dict[str, str]:
         "CUDA available": str(torch.cuda.is_available()),
         **_gpus(),
         "PyTorch": torch.__version__,
-        "PyTorch compiling details": torch.__config__.show(),
-        "Processor": f"{platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
+        "PyTorch compiling details": torch.__config__.show().strip(),
     }
-    return found | versions()
+    processor = f"{platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+    libraries = versions()
+    if "torchvision" in libraries:
+        found["TorchVision"] = libraries["torchvision"]
+    return found | {"Processor": processor} | libraries
 
 
 def environment_info() -> str:

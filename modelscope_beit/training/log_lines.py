@@ -81,8 +81,7 @@ def train_text(values: Mapping[str, object], *, place: str, seconds_left: float)
 
 def evaluation_text(values: Mapping[str, object], *, place: str, is_best: bool) -> str:
     """Returns mmcv's text of a validation line, and whether it is the best so far."""
-    head = [_learning_rate_text(values)] if "lr" in values else []
-    return f"{place}\t" + ", ".join(head + _others(values)) + (" (best so far)" if is_best else "")
+    return f"{place}\t" + ", ".join(_others(values)) + (" (best so far)" if is_best else "")
 
 
 def json_line(values: Mapping[str, object]) -> str:

@@ -72,7 +72,7 @@ class RunLog:
         self._rates: Sequence[float] = ()
         self._bar_facts = ""
         work_dir.mkdir(parents=True, exist_ok=True)
-        self._history = History(work_dir, f"{work_dir.absolute().name}, {timestamp}")
+        self._history = History(work_dir, title=f"Run {timestamp}")
         self._text_file = LineFile(work_dir / f"{timestamp}.log")
         self._json_file = LineFile(work_dir / f"{timestamp}.log.json")
         self._first_line: dict[str, object] | None = dict(meta)

@@ -1,0 +1,189 @@
+"""What a run will need, told before it starts: memory by a formula, time by trying a few iterations.
+
+Memory is that of one process. It leaves out what the CUDA context and the allocator keep to themselves, about half a
+gigabyte. Letters: N pictures of a batch, T tokens, C width, F width inside the feed-forward part, A heads.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from modelscope_beit.network.classifier import build_classifier
+from modelscope_beit.settings.model import BackboneSettings, ModelSettings
+
+_FLOAT, _HALF = 4, 2
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a training step takes, by what they hold.
+
+    activations: what the forward pass keeps for the backward pass, and what that needs beside it.
+    keeps_gradients: whether gradients stay between iterations: when they are accumulated, or shared by processes.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    activations: int
+    keeps_gradients: bool
+
+    @property
+    def peak(self) -> int:
+        """The most at one time. Activations go while gradients come, so only the larger of them counts."""
+        lasting = self.weights + self.optimizer + self.average
+        if self.keeps_gradients:
+            return lasting + self.gradients + self.activations
+        return lasting + max(self.gradients, self.activations)
+
+    def in_words(self) -> dict[str, str]:
+        """Returns heading -> text for a table."""
+        parts = {
+            "weights": self.weights,
+            "gradients": self.gradients,
+            "optimizer": self.optimizer,
+            "averaged weights": self.average,
+            "activations": self.activations,
+            "at the peak": self.peak,
+        }
+        return {name: size_in_words(size) for name, size in parts.items() if size}
+
+
+@dataclass(frozen=True)
+class TimeEstimate:
+    """How long iterations will take; low and high: if all were as fast or as slow as those tried."""
+
+    seconds: float
+    low: float
+    high: float
+    seconds_per_iteration: float
+
+    def in_words(self) -> str:
+        """Returns e.g. "about 1 h 12 min (1 h 5 min to 1 h 31 min)"."""
+        spread = f"{duration_in_words(self.low)} to {duration_in_words(self.high)}"
+        return f"about {duration_in_words(self.seconds)} ({spread})"
+
+
+def estimate_memory(
+    settings: ModelSettings,
+    *,
+    batch_size: int,
+    precision: str,
+    on_cpu: bool,
+    optimizer_tensors: int,
+    has_average: bool,
+    keeps_gradients: bool,
+) -> MemoryEstimate:
+    """Returns what training a network takes.
+
+    batch_size: pictures that are computed at once. precision: "fp32", "bf16" or "fp16"; weights, gradients and what
+    the optimizer keeps are float32 in any case. optimizer_tensors: kept for each weight, 2 by Adam and its like.
+    """
+    classifier = build_classifier(settings, device="meta")
+    trained = [weight for weight in classifier.parameters() if weight.requires_grad]
+    gradients = _FLOAT * sum(weight.numel() for weight in trained)
+    is_mixed = precision != "fp32"
+    layers = [layer.weight for layer in classifier.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    # Autocast keeps a copy of each trained matrix.
+    copies = sum(weight.numel() for weight in layers if weight.requires_grad)
+    weights = _FLOAT * sum(weight.numel() for weight in classifier.parameters())
+    number_bytes = _HALF if is_mixed else _FLOAT
+    return MemoryEstimate(
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer_tensors * gradients,
+        average=weights if has_average else 0,
+        activations=activation_bytes(settings, batch_size, number_bytes, on_cpu=on_cpu) + _HALF * copies * is_mixed,
+        keeps_gradients=keeps_gradients,
+    )
+
+
+def activation_bytes(settings: ModelSettings, batch_size: int, number_bytes: int, *, on_cpu: bool) -> int:
+    """Returns what the forward pass keeps for the backward pass, and what that needs beside it at the worst moment.
+
+    number_bytes: of a number under autocast, 2 or 4. A block keeps, of each token: its two sums with the residual
+    stream (2 C, float32), the inputs of its matrices (3 C + F), the input of GELU (F), queries, keys and values (3 C),
+    and with layer scale the two branches before it (2 C). Attention with a bias that is trained is not fused on a CPU:
+    it keeps its weights (A T of each token) and computes in float32. With gradient checkpointing a block keeps its
+    input only, and one block at a time is computed again.
+    """
+    backbone = settings.backbone
+    rows, columns = backbone.grid
+    num_tokens = batch_size * (1 + rows * columns)
+    num_blocks = backbone.depth - max(backbone.frozen_stages, 0)
+    block = num_tokens * _block_bytes_per_token(backbone, number_bytes, on_cpu=on_cpu)
+    kept = num_blocks * block
+    if backbone.gradient_checkpointing:
+        bias = 0 if backbone.relative_position == "none" else backbone.num_heads * (1 + rows * columns) ** 2
+        kept = num_blocks * _FLOAT * (num_tokens * backbone.width + bias) + block
+    height, width = backbone.image_size
+    pictures = _FLOAT * batch_size * backbone.in_channels * height * width
+    # Logits, their logarithms, their gradients.
+    scores = 3 * _FLOAT * batch_size * settings.num_classes
+    # The last block's backward pass begins with all activations there: gradients of its stream and of its wide layer.
+    gradients = num_tokens * (2 * _FLOAT * backbone.width + number_bytes * backbone.mlp_hidden)
+    return kept + pictures + scores + gradients
+
+
+def _block_bytes_per_token(backbone: BackboneSettings, number_bytes: int, *, on_cpu: bool) -> int:
+    width, hidden = backbone.width, backbone.mlp_hidden
+    rows, columns = backbone.grid
+    is_fused = not on_cpu or backbone.relative_position == "none"
+    stream = _FLOAT * 2 * width
+    matrices = number_bytes * (3 * width + 2 * hidden)
+    branches = 0 if backbone.layer_scale_init is None else number_bytes * 2 * width
+    attention = (number_bytes if is_fused else _FLOAT) * 3 * width
+    attention_weights = 0 if is_fused else _FLOAT * backbone.num_heads * (1 + rows * columns)
+    return stream + matrices + branches + attention + attention_weights
+
+
+def estimate_time(
+    iterate: Callable[[], object],
+    num_iterations: int,
+    *,
+    warm_up: int = 2,
+    tries: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> TimeEstimate:
+    """Returns how long iterations will take, after trying some of them.
+
+    iterate: does a whole one: batch, step, schedule. warm_up: first ones, which are slower and do not count.
+    """
+    seconds = []
+    for number in range(warm_up + tries):
+        start = clock()
+        iterate()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        if number >= warm_up:
+            seconds.append(clock() - start)
+    typical = statistics.median(seconds)
+    return TimeEstimate(typical * num_iterations, min(seconds) * num_iterations, max(seconds) * num_iterations, typical)
+
+
+def size_in_words(size: float) -> str:
+    """Returns a number of bytes as e.g. "3.1 GiB"."""
+    unit = 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{size:.0f} {_UNITS[unit]}"
+
+
+def duration_in_words(seconds: float) -> str:
+    """Returns a duration by its two largest units, e.g. "1 h 12 min", "12 min", "8 s"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
