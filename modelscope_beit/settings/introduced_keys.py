@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from modelscope_beit.settings.log_once import log_once
 from modelscope_beit.settings.problems import Problems, plain, shown
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def without_empty_introductions(
             kept[str(name)] = plain(value)
             continue
         inside = without_empty_introductions(value, before if isinstance(before, Mapping) else {})
-        if inside or isinstance(before, Mapping):
+        if inside or name in original:
             kept[str(name)] = inside
     return kept
 
@@ -57,7 +58,8 @@ def judge_unknown_keys(
             meant = _nearest(place, readable, hint)
             problems.wrong.append(f"{place} is {shown(places.get(place))}: nobody reads this; {meant}")
     if passed_over:
-        logger.info("Nobody reads these keys of %s; they are passed over: %s.", where, ", ".join(passed_over))
+        told = f"Nobody reads these keys of {where}; they are passed over: {', '.join(passed_over)}."
+        log_once(logger, logging.INFO, told)
 
 
 def key_places(value: object, path: str = "") -> Iterator[tuple[str, object]]:

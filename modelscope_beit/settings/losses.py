@@ -88,7 +88,7 @@ def read_loss(section: Section) -> LossSettings:
     if kind == "SeesawLoss":
         section.foreign("type", f"native are {', '.join(_READERS)}")
         return CrossEntropyLoss()
-    if kind not in _READERS:
+    if not isinstance(kind, str) or kind not in _READERS:
         nearest = difflib.get_close_matches(str(kind), _READERS, n=1, cutoff=0.4)
         section.wrong("type", f"did you mean {nearest[0]}?" if nearest else f"expected: {', '.join(_READERS)}")
         return CrossEntropyLoss()

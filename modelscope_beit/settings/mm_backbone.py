@@ -257,7 +257,8 @@ def _read_eps(section: Section) -> float:
 def _check_attention_scale(section: Section, size: Architecture) -> None:
     """Only head width ** -0.5 can scale the attention logits; for the stock class 0 means that as well."""
     scale = section.get("qk_scale")
-    usual = (size.width // max(size.num_heads, 1)) ** -0.5
+    # A width that the heads do not divide is told elsewhere.
+    usual = max(size.width // max(size.num_heads, 1), 1) ** -0.5
     if scale and not (isinstance(scale, int | float) and abs(scale - usual) <= 1e-9):
         section.foreign("qk_scale", f"only null or {usual:.9g} (head width ** -0.5) is native")
 

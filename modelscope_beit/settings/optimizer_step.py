@@ -94,7 +94,7 @@ def _read_clip(config: Section) -> GradientClip | None:
     norm_type = clip.get("norm_type", 2.0)
     norm_type = math.inf if norm_type in ("inf", math.inf) else clip.number("norm_type", 2.0)
     max_norm = clip.number("max_norm", 0.0)
-    if max_norm <= 0 and type(clip.mapping.get("max_norm", 0)) in (int, float):
+    if not max_norm > 0 and type(clip.mapping.get("max_norm", 0)) in (int, float):
         clip.wrong("max_norm", "a number above 0 is expected; write optimizer_config.grad_clip: null for no clipping")
     clip.note_unknown_keys(harmless=("error_if_nonfinite", "foreach"))
     return GradientClip(max_norm, norm_type)
@@ -109,6 +109,6 @@ def _read_loss_scale(section: Section) -> float | None:
     if scale is None or scale == "dynamic" or isinstance(scale, dict):
         return None
     value = section.number("loss_scale", _MMCV_LOSS_SCALE)
-    if value <= 0:
+    if not 0 < value < math.inf:
         section.wrong("loss_scale", "a number above 0, or 'dynamic', is expected")
     return value

@@ -218,8 +218,9 @@ def _read_steps(preprocessor: Section) -> tuple[TrainingStep, ...]:
 
 def _read_loss(mm_model: Section) -> LossSettings:
     """Reads the head's loss; without one, mmcls's heads have cross entropy."""
-    loss = _child(_child(mm_model.mapping, "head"), "loss") or {"type": "CrossEntropyLoss"}
-    return read_loss(Section(loss, f"{mm_model.path}.head.loss", mm_model.problems))
+    head = Section(_child(mm_model.mapping, "head"), f"{mm_model.path}.head", mm_model.problems)
+    loss = _section(head, "loss")
+    return read_loss(loss if loss.mapping else Section({"type": "CrossEntropyLoss"}, loss.path, head.problems))
 
 
 def _read_mixing(mm_model: Section) -> MixingSettings | None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
+from modelscope_beit.settings.intervals import is_count
+from modelscope_beit.settings.log_once import log_once
 from modelscope_beit.settings.problems import Section
 
 logger = logging.getLogger(__name__)
@@ -91,11 +93,9 @@ def read_run_length(train: Section) -> tuple[int | None, int | None]:
     if by_iteration:
         return None, at_least_one(runner, "max_iters")
     if epochs is not None and runner.mapping.get("max_epochs", epochs) != epochs:
-        logger.warning(
-            "train.max_epochs (%s) counts, as in ModelScope's stock trainer, not train.runner.max_epochs (%s).",
-            epochs,
-            runner.mapping["max_epochs"],
-        )
+        other = runner.mapping["max_epochs"]
+        told = f"train.max_epochs ({epochs}) counts, as for the stock trainer, not train.runner.max_epochs ({other})."
+        log_once(logger, logging.WARNING, told)
     return at_least_one(runner if epochs is None else train, "max_epochs"), None
 
 
@@ -104,7 +104,9 @@ def read_validation_phase(train: Section) -> bool:
     workflow = train.get("workflow")
     given = workflow if isinstance(workflow, list) else [workflow]
     phases = [list(phase) if isinstance(phase, tuple | list) else [phase] for phase in given]
-    if workflow is None or (len(phases) == 1 and phases[0][:-1] == ["train"]):
+    if workflow is None:
+        return False
+    if len(phases) == 1 and len(phases[0]) == 2 and phases[0][0] == "train" and is_count(phases[0][1], 1):
         return False
     if phases != [["train", 1], ["val", 1]]:
         train.wrong("workflow", "[['train', 1]] or [['train', 1], ['val', 1]] is expected")
@@ -169,9 +171,12 @@ def read_log(train: Section) -> LogSettings:
     if config is None:
         return LogSettings()
     interval = at_least_one(config, "interval") if "interval" in config.mapping else _DEFAULT_LOG_INTERVAL
-    hooks = config.get("hooks")
+    hooks = [] if config.get("hooks") is None else config.get("hooks")
+    if not isinstance(hooks, list):
+        config.wrong("hooks", "a list of loggers such as {'type': 'TextLoggerHook'} is expected")
+        hooks = []
     kinds = []
-    for index, hook in enumerate(hooks if isinstance(hooks, list) else []):
+    for index, hook in enumerate(hooks):
         path = f"{config.path}.hooks[{index}]"
         kinds.append(hook.get("type") if isinstance(hook, dict) else hook)
         if kinds[-1] == "TextLoggerHook":

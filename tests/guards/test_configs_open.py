@@ -16,6 +16,7 @@ from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.images.training_transform import TrainingTransform
 from modelscope_beit.network.classifier import build_classifier
 from modelscope_beit.settings.configuration import read_configuration, write_configuration
+from modelscope_beit.settings.log_once import log_once
 from modelscope_beit.settings.mixing import BatchCutMix, BatchMixup, OneOfMixings
 from modelscope_beit.settings.rate_policies import Target, UnilmCosine, WarmUp
 from modelscope_beit.settings.recipe import read_recipe
@@ -78,6 +79,7 @@ def test_config__prepares_pictures_of_the_networks_size(
 @each_config
 def test_config__holds_no_key_that_nobody_reads(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="modelscope_beit")
+    log_once.cache_clear()
     read_recipe(content(path), where=path.name)
     assert not caplog.messages
 

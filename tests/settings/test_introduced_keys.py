@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from modelscope_beit.settings.introduced_keys import judge_unknown_keys, key_places, without_empty_introductions
+from modelscope_beit.settings.log_once import log_once
 from modelscope_beit.settings.problems import Problems
 
 ORIGINAL = {
@@ -51,6 +52,7 @@ def test_judge_unknown_keys__keeps_the_readers_hint_where_nothing_is_near() -> N
 
 def test_judge_unknown_keys__passes_the_folders_own_over_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     unknown = {"train.hub_only": "?", "steps[0].note": "?", "train.custom_hooks[1]": "?"}
+    log_once.cache_clear()
     with caplog.at_level(logging.INFO):
         assert judged(ORIGINAL, unknown) == []
     (record,) = caplog.records
@@ -97,6 +99,8 @@ def test_without_empty_introductions__forgets_what_reading_an_addict_mapping_lea
         "optimizer_config": {},
     }
     assert type(cleaned["train"]) is dict
+    # Here somebody has written it.
+    assert without_empty_introductions({"a": {}, "b": {}}, {"a": None}) == {"a": {}}
 
 
 def test_key_places__writes_places_of_lists_in_brackets() -> None:

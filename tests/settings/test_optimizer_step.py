@@ -47,6 +47,7 @@ def test_read_optimizer_step__clips_and_accumulates() -> None:
     [
         ({"grad_clip": {"norm_type": 2}}, "train.optimizer_config.grad_clip.max_norm is missing"),
         ({"grad_clip": {"max_norm": 0}}, "train.optimizer_config.grad_clip.max_norm is 0"),
+        ({"grad_clip": {"max_norm": math.nan}}, "train.optimizer_config.grad_clip.max_norm is nan"),
         ({"grad_clip": {"max_norm": "5"}}, "train.optimizer_config.grad_clip.max_norm is '5'"),
         ({"grad_clip": 5.0}, "train.optimizer_config.grad_clip is 5.0"),
         ({"cumulative_iters": 0}, "train.optimizer_config.cumulative_iters is 0"),
@@ -102,6 +103,7 @@ def test_read_precision__of_all_its_places(
         ({"precision": ["bf16"]}, {}, "train.precision is ['bf16']: choose one of"),
         ({}, {"fp16": 1}, "fp16 is 1: a mapping is expected"),
         ({}, {"fp16": {"loss_scale": 0}}, "fp16.loss_scale is 0: a number above 0"),
+        ({}, {"fp16": {"loss_scale": math.inf}}, "fp16.loss_scale is inf: a number above 0"),
         ({}, {"fp16": {"loss_scale": "high"}}, "fp16.loss_scale is 'high': a number is expected"),
     ],
 )

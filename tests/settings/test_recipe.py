@@ -1,5 +1,6 @@
 """A whole configuration of a run; real configurations of mmcls 0.25 and the changes that model cards make are read."""
 
+import contextlib
 import copy
 import json
 from collections.abc import Callable, Iterator
@@ -7,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import helpers
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.configuration import FolderSettings, read_configuration, write_configuration
 from modelscope_beit.settings.fine_tuning_defaults import fine_tuning_defaults
+from modelscope_beit.settings.introduced_keys import key_places
+from modelscope_beit.settings.log_once import log_once
 from modelscope_beit.settings.losses import CrossEntropyLoss, LabelSmoothLoss
 from modelscope_beit.settings.overrides import SHORT_KEYS, apply_overrides
 from modelscope_beit.settings.recipe import Recipe, read_recipe
@@ -51,8 +56,8 @@ def problems_of(*overrides: str) -> list[str]:
 
 def test_read_recipe__without_any_recipe_takes_the_defaults() -> None:
     bare = copy.deepcopy(helpers.TINY_CONFIGURATION)
-    settings, recipe = read_recipe(bare, where="x")
-    assert settings == read_configuration(bare, "x")
+    folder, recipe = read_recipe(bare, where="x")
+    assert folder == read_configuration(bare, "x")
     assert (recipe.epochs, recipe.iterations, recipe.batch_size, recipe.workers) == (30, None, 32, 2)
     assert (recipe.optimizer.kind, recipe.optimizer.lr, recipe.optimizer.weight_decay) == ("AdamW", 5e-5, 0.05)
     assert recipe.clip is not None and recipe.clip.max_norm == 5.0
@@ -65,8 +70,8 @@ def test_read_recipe__without_any_recipe_takes_the_defaults() -> None:
 
 
 def test_read_recipe__is_the_same_after_writing_the_folder() -> None:
-    settings, recipe = read_recipe(FOLDER, where="x")
-    again = json.loads(json.dumps(write_configuration(settings)))
+    folder, recipe = read_recipe(FOLDER, where="x")
+    again = json.loads(json.dumps(write_configuration(folder)))
     assert read_recipe(again, where="x") == (read_configuration(again, "x"), recipe)
 
 
@@ -134,8 +139,8 @@ def test_read_recipe__a_runner_of_iterations_counts_everything_in_them() -> None
 
 
 def test_read_recipe__class_counts_of_losses_and_mixing_do_not_matter() -> None:
-    settings, recipe = changed("model.mm_model.head.num_classes=3", "model.mm_model.head.loss.num_classes=77")
-    assert settings.model.num_classes == 3
+    folder, recipe = changed("model.mm_model.head.num_classes=3", "model.mm_model.head.loss.num_classes=77")
+    assert folder.model.num_classes == 3
     assert recipe.loss == LabelSmoothLoss(label_smooth_val=0.1)
 
 
@@ -154,8 +159,8 @@ def test_read_recipe__takes_what_the_model_cards_write() -> None:
         # A script that only looks leaves an empty mapping behind.
         assert not cfg.train.runner and not cfg.train.momentum_config and not cfg.fp16 and not cfg.device
 
-    settings, recipe = modified(modify)
-    assert settings.model.num_classes == 100
+    folder, recipe = modified(modify)
+    assert folder.model.num_classes == 100
     assert (recipe.optimizer.lr, recipe.epochs, recipe.workers) == (5e-4, 2, 4)
     assert (recipe.evaluation.options.topk, recipe.final_evaluation.options.topk) == ((1,), (1, 5))
     assert (recipe.checkpoint.create_symlink, recipe.precision) == (False, "auto")
@@ -227,9 +232,11 @@ def test_read_recipe__an_introduced_key_that_nobody_reads_is_a_mistake(override:
 
 def test_read_recipe__keys_of_the_folder_itself_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    changed("lr=1e-3")
+    log_once.cache_clear()
+    for rate in ("1e-3", "1e-4"):
+        read_recipe(apply_overrides(FOLDER, [f"lr={rate}"]), where="this test", original=FOLDER)
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "train.hub_note" in message
+    assert "these keys of this test" in message and "train.hub_note" in message
 
 
 @pytest.mark.parametrize("content", [None, [], "x"])
@@ -246,6 +253,7 @@ SHORT_VALUES = {
     "device": "cpu",
     "ema": "0.001",
 }
+STRANGE = [None, "x", "", -1, 0, 7, 3.5, 10**30, True, [], {}, [1], ["x"], [[1]], [None], {"type": "x"}, {"a": 1}, [{}]]
 WHOLE = "epochs batch_size eval_batch_size workers accumulation warmup_epochs frozen_stages seed".split()
 
 
@@ -253,6 +261,16 @@ WHOLE = "epochs batch_size eval_batch_size workers accumulation warmup_epochs fr
 def test_short_key__is_understood(name: str) -> None:
     value = SHORT_VALUES.get(name, "2" if name in WHOLE else "0.25")
     assert changed(f"{name}={value}") != changed()
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_read_recipe__a_value_of_any_kind_is_read_or_refused(data: st.DataObject) -> None:
+    """Nothing but a SettingsError may come of a configuration, whatever somebody writes into it."""
+    place = data.draw(st.sampled_from([place for place, _ in key_places(FOLDER) if '"' not in place]))
+    value = data.draw(st.sampled_from(STRANGE))
+    with contextlib.suppress(SettingsError):
+        changed(f"{place}={json.dumps(value)}")
 
 
 def mmcls_recipes() -> Iterator[Path]:

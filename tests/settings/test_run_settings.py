@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modelscope_beit.settings.log_once import log_once
 from modelscope_beit.settings.problems import Problems, Section
 from modelscope_beit.settings.run_settings import (
     CheckpointSettings,
@@ -51,6 +52,7 @@ def test_read_run_length__as_the_stock_trainer(mapping: dict[str, Any], length: 
 
 
 def test_read_run_length__tells_which_number_of_epochs_counts(caplog: pytest.LogCaptureFixture) -> None:
+    log_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         read_run_length(section(max_epochs=30, runner={"max_epochs": 5}))
     assert "train.max_epochs (30) counts" in caplog.text
@@ -97,7 +99,10 @@ def test_read_validation_phase__of_a_workflow(workflow: object, has_phase: bool)
     assert not train.problems.wrong
 
 
-@pytest.mark.parametrize("workflow", [[["val", 1]], [["train", 2], ["val", 1]], "train", [], [["train", 1], "val"]])
+@pytest.mark.parametrize(
+    "workflow",
+    [[["val", 1]], [["train", 0]], [["train"]], [["train", 2], ["val", 1]], "train", [], [["train", 1], "val"]],
+)
 def test_read_validation_phase__refuses(workflow: object) -> None:
     train = section(workflow=workflow)
     read_validation_phase(train)
@@ -186,6 +191,9 @@ def test_read_log__hooks_and_interval() -> None:
 
 
 def test_read_log__notes_other_loggers() -> None:
+    no_list = section(log_config={"hooks": {"type": "TextLoggerHook"}})
+    read_log(no_list)
+    assert no_list.problems.wrong[0].startswith("train.log_config.hooks is {'type': 'TextLoggerHook'}")
     train = section(log_config={"interval": 0, "hooks": [{"type": "MlflowLoggerHook"}]})
     read_log(train)
     assert "train.log_config.interval is 0" in train.problems.wrong[0]
