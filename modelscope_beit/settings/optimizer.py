@@ -45,11 +45,11 @@ class OptimizerSettings:
 def read_optimizer(section: Section) -> OptimizerSettings:
     """Returns the optimizer that `train.optimizer` describes; what is wrong goes to the section's problems."""
     name = section.get("type")
-    if name not in _KINDS:
-        _refuse_kind(section, name)
+    if not isinstance(name, str) or name not in _KINDS:
+        _refuse_kind(section, str(name))
         return OptimizerSettings("AdamW", _KINDS["AdamW"].lr)
-    kind = _KINDS[str(name)]
-    options = {key: read(section, key) for key, read in kind.options.items() if key in section.mapping}
+    kind = _KINDS[name]
+    options = {key: read(section, key) for key, read in kind.options.items() if section.get(key) is not None}
     if options.get("nesterov") and (not options.get("momentum") or options.get("dampening")):
         section.wrong("nesterov", "it needs a momentum above 0 and a dampening of 0")
     if section.flag("maximize", False):
@@ -59,7 +59,7 @@ def read_optimizer(section: Section) -> OptimizerSettings:
         section.get(computation)
     rules, layer_decay = _read_rules(section)
     settings = OptimizerSettings(
-        kind=str(name),
+        kind=name,
         lr=number_in(section, "lr", kind.lr, NOT_NEGATIVE),
         weight_decay=number_in(section, "weight_decay", kind.weight_decay, NOT_NEGATIVE),
         options=options,
@@ -90,11 +90,11 @@ def _read_rules(section: Section) -> tuple[ParamwiseSettings, LayerDecay | None]
     return rules, layer_decay
 
 
-def _refuse_kind(section: Section, name: object) -> None:
+def _refuse_kind(section: Section, name: str) -> None:
     if name == "Lamb":
         section.foreign("type", f"native are {', '.join(_KINDS)}")
     elif name in _UNSUITABLE:
-        section.wrong("type", f"{_UNSUITABLE[str(name)]}; expected: {', '.join(_KINDS)}")
+        section.wrong("type", f"{_UNSUITABLE[name]}; expected: {', '.join(_KINDS)}")
     else:
         section.wrong("type", _expected(name, tuple(_KINDS)))
 

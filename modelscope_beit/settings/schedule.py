@@ -176,13 +176,10 @@ def _read_cyclic(section: Section, words: _Words) -> Policy:
     if len(ratios) not in (1, 2) or not all(is_number_in(ratio, NOT_NEGATIVE) for ratio in ratios):
         section.wrong("target_ratio", "one number or two (the highest and the last) are expected")
         ratios = list(words.target_ratio)
-    step_ratio_up = number_in(section, "step_ratio_up", 0.4, SHARE)
-    if step_ratio_up == 1:
-        section.wrong("step_ratio_up", "a number below 1 is expected")
     return policies.Cyclic(
         (ratios[0], ratios[1] if len(ratios) == 2 else ratios[0] / 1e5),
         count_from(section, "cyclic_times", 1, 1),
-        step_ratio_up,
+        number_in(section, "step_ratio_up", 0.4, BELOW_ONE),
         _read_strategy(section),
         number_in(section, "gamma", 1.0, POSITIVE_SHARE),
     )
