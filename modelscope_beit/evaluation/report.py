@@ -47,7 +47,7 @@ def write_report(
     unreadable: (picture, reason) of those that could not be evaluated.
     A report that is there already is replaced as a whole, so a reader never finds half of one.
     """
-    facts = {**facts, "written": _now(), "versions": _versions()}
+    facts = {**facts, "Written": _now(), "Versions": _versions()}
     numbers = report_numbers(outcomes)
     mistakes = [_mistake(outcomes, records, int(row)) for row in numbers.mistakes]
     content = ReportContent(title, facts, outcomes.class_names, numbers, mistakes, metrics or {}, unreadable)

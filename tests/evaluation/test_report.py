@@ -10,7 +10,8 @@ import pytest
 import sklearn.metrics
 from PIL import Image
 
-from modelscope_beit.data.records import FilePictures, Records
+from modelscope_beit.data.pictures import FilePictures
+from modelscope_beit.data.records import Records
 from modelscope_beit.evaluation.outcomes import Outcomes
 from modelscope_beit.evaluation.report import write_report
 
@@ -46,7 +47,7 @@ def test_write_report__tells_programs_the_same_numbers(forty: tuple[Outcomes, Re
     assert written["metrics"]["accuracy_real_top-1"] == 12.5
     low, high = written["intervals"]["accuracy_top-1"]
     assert low < accuracy < high
-    assert written["facts"]["model"] == "m" and "torch" in written["facts"]["versions"]
+    assert written["facts"]["model"] == "m" and "torch" in written["facts"]["Versions"]
     assert written["unreadable"] == [{"picture": "gone.jpg", "reason": "is gone"}]
     matrix = np.zeros((7, 7), int)
     for truth, prediction, pictures in written["confusion"]:

@@ -1,0 +1,154 @@
+"""Measure a model on labelled pictures, and write report.html, which shows what it gets wrong.
+
+DATA is a folder of class folders (split or not), a csv, tsv or jsonl file of paths and labels, a parquet folder, or a
+data set of a hub. Of data with a validation part that part counts. Classes are matched by their names, ImageNet's also
+by WordNet id. Pictures that cannot be read are left out, counted and listed; the exit status is then 3.
+
+Examples:
+  beit evaluate embedded photos/                     photos/cat/1.jpg, photos/dog/2.jpg ...
+  beit evaluate runs/pets pets/ --metrics accuracy precision recall f1_score
+  beit evaluate damo/cv_beitv2-large_image-classification_patch16_224_pt1k_ft22k_in1k imagenet/val --device cuda
+  beit evaluate my_model imagenet-a/ --only-data-classes
+  beit evaluate my_model imagenet/val --real real.json --json
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelscope_beit import names
+from modelscope_beit.commands.model_argument import local_path
+from modelscope_beit.errors import SettingsError
+from modelscope_beit.settings.evaluation import METRICS, MULTI_LABEL_METRICS
+
+if TYPE_CHECKING:
+    from modelscope_beit.data.records import Records
+    from modelscope_beit.data.sources import DataSplits
+    from modelscope_beit.evaluation.confidence import Interval
+    from modelscope_beit.evaluation.of_records import Evaluation
+
+SOME_FAILED = 3
+
+_OUTPUT_OF_A_RUN = "output"
+_SEED = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds MODEL, DATA, and how to evaluate and where to write."""
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a model folder, the folder of a run, a hub id, or the word embedded")
+    add("data", metavar="DATA", help="labelled pictures: a folder, a csv, tsv or jsonl file, a data set's id")
+    add("--split", choices=("train", "validation"), help="the part to measure (default: validation if there is one)")
+    add("--out", type=Path, metavar="DIR", help="where the report goes (default: evaluation/MODEL_on_DATA)")
+    add("--metrics", nargs="+", default=[], choices=METRICS + MULTI_LABEL_METRICS, metavar="NAME",
+        help=f"{', '.join(METRICS)}; for several labels a picture {', '.join(MULTI_LABEL_METRICS)}")  # fmt: skip
+    add("--only-data-classes", action="store_true", help="choose among the classes of the data alone (ImageNet-A, -R)")
+    add(
+        "--real", type=Path, metavar="real.json", help="also measure with the ReaL labels of ImageNet's validation data"
+    )
+    add("--batch-size", type=int, default=32, help="pictures per pass through the network (default: 32)")
+    add("--workers", type=int, default=min(8, os.cpu_count() or 1), metavar="N",
+        help="threads that decode (default: one per processor, at most 8)")  # fmt: skip
+    add("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: a GPU if there is one)")
+    add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="numbers to compute in (default: fp32)")
+    add("--json", action="store_true", help="print one JSON object instead of a table")
+    add("--trust-remote-code", action="store_true", help="allow a model folder to run code of its own")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluates, writes the report, prints the result and returns 0, or 3 if some pictures could not be read.
+
+    Raises BeitError before any picture is read if the model, the data or an option cannot be used.
+    """
+    folder = _model_folder(local_path(arguments.model))
+
+    # Deferred, so that help and wrong usage are told at once: these bring torch.
+    from modelscope_beit.checkpoints.files import file_digest
+    from modelscope_beit.commands.evaluation_view import EvaluationProgress, result_rows
+    from modelscope_beit.commands.facts_view import print_facts
+    from modelscope_beit.data.sources import open_data
+    from modelscope_beit.evaluation.hub_card import hub_card_in_words
+    from modelscope_beit.evaluation.of_records import EvaluationOptions, evaluate_records
+    from modelscope_beit.evaluation.report import write_report
+    from modelscope_beit.evaluation.report_content import report_numbers
+    from modelscope_beit.model_folder.opening import find_weight_file, open_model
+    from modelscope_beit.network.device import find_device
+
+    device = find_device(arguments.device)
+    model = open_model(folder, device=str(device), trust_remote_code=arguments.trust_remote_code)
+    records = _part(open_data(arguments.data, seed=_SEED), arguments.split)
+    options = EvaluationOptions(
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        precision=arguments.precision,
+        metrics=tuple(arguments.metrics),
+        only_data_classes=arguments.only_data_classes,
+        real=arguments.real,
+    )
+    with EvaluationProgress(len(records)) as progress:
+        found = evaluate_records(model, records, options, on_batch=progress.advance)
+    out = arguments.out or Path("evaluation") / _report_name(arguments.model, arguments.data)
+    facts = {
+        "Model": f"{arguments.model} ({found.num_parameters:,} parameters)",
+        "Weights": file_digest(find_weight_file(model.folder)),
+        "Data": records.description,
+        "Precision": f"{arguments.precision} on {device}",
+        "Speed": f"{found.seconds:.1f} s, {found.images_per_second:.1f} images/s",
+        "Command": shlex.join([names.COMMAND, *sys.argv[1:]]),
+    }
+    if reference := found.reference():
+        facts["Reference"] = hub_card_in_words(reference)
+    title = f"{Path(arguments.model).name} on {Path(arguments.data).name}"
+    report = write_report(
+        out, found.outcomes, records, title=title, facts=facts, metrics=found.metrics, unreadable=found.unreadable
+    )
+    intervals = report_numbers(found.outcomes).shares
+    if arguments.json:
+        print(json.dumps(_as_json(found, intervals, report), indent=2, ensure_ascii=False))
+    else:
+        print_facts(title, result_rows(found, intervals, report))
+    return SOME_FAILED if found.unreadable else 0
+
+
+def _model_folder(path: Path) -> Path:
+    """Returns the folder itself, or the model folder that a run has written into it."""
+    output = path / _OUTPUT_OF_A_RUN
+    return output if (output / names.CONFIGURATION_FILE).is_file() else path
+
+
+def _part(data: "DataSplits", split: str | None) -> "Records":
+    """Returns the part to measure; says on stderr what was found out about the data."""
+    for note in data.notes:
+        print(note, file=sys.stderr)
+    parts = {"validation": data.validation, "train": data.train}
+    wanted = parts if split is None else [split]
+    for name in wanted:
+        if (records := parts[name]) is not None:
+            return records
+    there = ", ".join(name for name, records in parts.items() if records is not None)
+    raise SettingsError(f"The data have no part {split} ({there or 'nothing'} is there); leave out --split.")
+
+
+def _report_name(model: str, data: str) -> str:
+    """Returns a name for a folder, e.g. "embedded_on_photos"."""
+    parts = (Path(name).resolve().name if Path(name).exists() else name for name in (model, data))
+    return "_on_".join(re.sub(r"[^\w.-]+", "_", part).strip("._") or "data" for part in parts)
+
+
+def _as_json(found: "Evaluation", intervals: Mapping[str, "Interval"], report: Path) -> dict[str, object]:
+    return {
+        "metrics": found.metrics,
+        "intervals": {key: [100 * share.low, 100 * share.high] for key, share in intervals.items()},
+        "reference": found.reference(),
+        "pictures": len(found.outcomes),
+        "unreadable": [{"picture": picture, "reason": reason} for picture, reason in found.unreadable],
+        "seconds": found.seconds,
+        "images_per_second": found.images_per_second,
+        "report": str(report),
+    }
