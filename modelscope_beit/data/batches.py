@@ -8,7 +8,7 @@ memory, which containers lack; they cannot be killed without a word; and a scrip
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -92,7 +92,7 @@ def training_batches(
     world_size: int,
     start_batch: int = 0,
     order: Order = "shuffled",
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yields the batches of one epoch for one process.
 
     Batch b of an epoch holds the same pictures, augmented alike, for every world_size with the same
@@ -126,7 +126,7 @@ def evaluation_batches(
     workers: int,
     rank: int,
     world_size: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yields the batches of one process, in the order of the records; each row is in one batch of one process.
 
     All weights are 1; processes may have different numbers of batches. Raises as training_batches does.
@@ -163,7 +163,7 @@ def _batches(
     prepare: Callable[[_Row, Image.Image], torch.Tensor],
     workers: int,
     batch_size: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Makes the batches, in order; with workers, the next ones while the caller works on one."""
 
     def load(row: _Row) -> _Sample:

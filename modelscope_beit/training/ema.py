@@ -29,7 +29,8 @@ class WeightAverage:
         momentum = min(
             self._settings.momentum**self._settings.interval, (1 + iteration) / (self._settings.warm_up + iteration)
         )
-        averages, weights = list(self._average.values()), list(self._weights.values())
+        averages: list[Tensor] = list(self._average.values())
+        weights: list[Tensor] = list(self._weights.values())
         torch._foreach_mul_(averages, 1 - momentum)
         torch._foreach_add_(averages, weights, alpha=momentum)
 

@@ -5,7 +5,7 @@ never spans the end of an epoch, so that a run can go on from any checkpoint wit
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, nullcontext
 from itertools import islice
 
@@ -120,9 +120,16 @@ def _set_rates(run: Run, iteration: int) -> None:
     groups = run.optimizer.param_groups
     for group, rate in zip(groups, run.schedule.learning_rates(iteration), strict=True):
         group["lr"] = rate
+    if run.momentum is None:
+        return
+    for group, momentum in zip(groups, run.momentum.momenta(iteration), strict=True):
+        if "momentum" in group:
+            group["momentum"] = momentum
+        else:
+            group["betas"] = (momentum, *group["betas"][1:])
 
 
-def _groups(run: Run, epoch: int, start: int) -> Iterator[list[Batch]]:
+def _groups(run: Run, epoch: int, start: int) -> Generator[list[Batch], None, None]:
     """Yields the batches of the rest of an epoch, as many together as make one step of the optimizer."""
     recipe = run.job.recipe
     batches = training_batches(
@@ -137,10 +144,10 @@ def _groups(run: Run, epoch: int, start: int) -> Iterator[list[Batch]]:
         start_batch=start,
         order=recipe.order,
     )
-    # Closing the batches ends their workers.
-    with closing(iter(batches)) as remaining:
+    # Closing the batches ends their threads.
+    with closing(batches):
         left = run.iterations_per_epoch - start
-        while left > 0 and (group := list(islice(remaining, min(recipe.accumulation, left)))):
+        while left > 0 and (group := list(islice(batches, min(recipe.accumulation, left)))):
             left -= len(group)
             yield group
 
@@ -148,21 +155,21 @@ def _groups(run: Run, epoch: int, start: int) -> Iterator[list[Batch]]:
 def _count_iteration(
     run: Run, epoch: int, batch: Batch, loss: Tensor, norm: float | Tensor | None, data_seconds: float, seconds: float
 ) -> None:
-    iteration = run.progress.iterations
+    rates = run.schedule.learning_rates(run.progress.iterations)
     if run.average is not None:
-        run.average.update(iteration)
+        run.average.update(run.progress.iterations)
     run.unchecked.append(loss)
+    run.progress.iterations += 1
     run.log.train(
-        iteration,
-        epoch,
-        learning_rates=run.schedule.learning_rates(iteration),
+        run.progress.iterations,
+        epoch + 1,
+        learning_rates=rates,
         loss=loss,
         num_images=batch.global_size,
         data_seconds=data_seconds,
         seconds=seconds,
         gradient_norm=norm,
     )
-    run.progress.iterations += 1
     # On a GPU, looking at a loss waits for it.
     if run.accelerator.device.type == "cpu" or run.progress.iterations % run.job.recipe.log_interval == 0:
         check_losses(run)
@@ -189,5 +196,5 @@ def _halve_pieces(run: Run, group: list[Batch], error: Exception) -> None:
     run.optimizer.zero_grad(set_to_none=True)
     torch.cuda.empty_cache()
     run.log.warn(
-        f"Memory ran out; from now on a batch is computed in {run.progress.chunks} pieces, with the same effective size."
+        f"Memory ran out; from now on a batch is computed in {run.progress.chunks} pieces, with the same gradient."
     )

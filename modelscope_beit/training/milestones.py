@@ -1,6 +1,5 @@
 """What happens between steps: validation, checkpoints, the best one, the model folder, and the end."""
 
-import json
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from modelscope_beit.errors import TrainingError
 from modelscope_beit.evaluation.measuring import measure
 from modelscope_beit.evaluation.metrics import metrics_of
 from modelscope_beit.model_folder.writing import write_model_folder
-from modelscope_beit.settings.evaluation import is_better
+from modelscope_beit.settings.evaluation import is_better, is_due
 from modelscope_beit.training.job import TrainingResult
 from modelscope_beit.training.run import Run
 from modelscope_beit.training.run_card import run_card
@@ -27,8 +26,10 @@ def pass_milestones(run: Run, num_iterations: int, *, is_last: bool) -> None:
     """
     evaluation, checkpoint = run.job.recipe.evaluation, run.job.recipe.checkpoint
     is_end = run.progress.iterations >= run.total_iterations
-    is_validation_due = _is_due(run, num_iterations, evaluation.by_epoch, evaluation.interval, evaluation.start)
-    is_saving_due = _is_due(run, num_iterations, checkpoint.by_epoch, checkpoint.interval, None)
+    is_validation_due = any(is_due(evaluation, count) for count in _counts(run, num_iterations, evaluation.by_epoch))
+    is_saving_due = checkpoint.interval > 0 and any(
+        count % checkpoint.interval == 0 for count in _counts(run, num_iterations, checkpoint.by_epoch)
+    )
     is_saving_due |= is_last or (is_end and checkpoint.save_last)
     if is_validation_due or is_saving_due:
         check_losses(run)
@@ -88,17 +89,11 @@ def finish(run: Run, *, was_interrupted: bool) -> TrainingResult:
     )
 
 
-def _is_due(run: Run, num_iterations: int, by_epoch: bool, interval: int, start: int | None) -> bool:
-    """Tells whether an event is due; counts epochs or iterations from 1, as mmcv's hooks do."""
-    if interval < 1:
-        return False
+def _counts(run: Run, num_iterations: int, by_epoch: bool) -> range:
+    """Returns the numbers, from 1, of the epochs (or iterations) that the latest iterations have completed."""
     if by_epoch:
-        if not _epoch_is_complete(run):
-            return False
-        counts = range(_epoch(run), _epoch(run) + 1)
-    else:
-        counts = range(run.progress.iterations - num_iterations + 1, run.progress.iterations + 1)
-    return any(count >= (start or 0) and (count - (start or 0)) % interval == 0 for count in counts)
+        return range(_epoch(run), _epoch(run) + _epoch_is_complete(run))
+    return range(run.progress.iterations - num_iterations + 1, run.progress.iterations + 1)
 
 
 def _epoch_is_complete(run: Run) -> bool:
@@ -122,7 +117,7 @@ def _validate(run: Run) -> dict[str, Any]:
     if settings.save_best is not None:
         key = next(iter(metrics)) if settings.save_best == "auto" else settings.save_best
         before = run.progress.best.get("score")
-        if before is None or is_better(settings.rule, key, metrics[key], before):
+        if is_better(settings.rule, key, metrics[key], before):
             kind, number = ("epoch", _epoch(run)) if settings.by_epoch else ("iter", run.progress.iterations)
             best = {
                 "file": f"best_{key}_{kind}_{number}.pth",
@@ -203,5 +198,11 @@ def _save(run: Run, best: dict[str, Any], *, is_regular: bool) -> None:
     if best:
         run.folder.save_best(best, state, meta, same_as=path)
     if best or not run.folder.record["best"]:
-        card = run_card(run.job, best, json.loads(run.meta["config"]))
+        card = run_card(
+            run.job,
+            best,
+            iterations=run.progress.iterations,
+            precision=run.precision,
+            num_processes=run.accelerator.num_processes,
+        )
         write_model_folder(run.job.work_dir / OUTPUT, run.job.settings, state["state_dict"], card=card, overwrite=True)

@@ -1,7 +1,7 @@
 """Assembles a run out of its job: processes, network, optimizer, schedule, log and folder, fresh or resumed."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,18 +20,17 @@ from modelscope_beit.errors import SettingsError
 from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.images.training_transform import TrainingTransform
 from modelscope_beit.network.classifier import BeitClassifier, build_classifier
+from modelscope_beit.settings.evaluation import check_metrics
 from modelscope_beit.training.acceleration import choose_precision, open_accelerator
 from modelscope_beit.training.ema import WeightAverage
 from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.job import TrainingJob
-from modelscope_beit.training.losses import build_loss
+from modelscope_beit.training.losses import LossFunction, build_loss
 from modelscope_beit.training.optimizer import build_optimizer
 from modelscope_beit.training.run_folder import RunFolder, newest_state
 from modelscope_beit.training.run_log import RunLog
 from modelscope_beit.training.run_state import Progress, restore
-from modelscope_beit.training.schedule import Schedule
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+from modelscope_beit.training.schedule import MomentumSchedule, Schedule
 
 
 @dataclass
@@ -48,6 +47,7 @@ class Run:
     network: nn.Module
     optimizer: Any
     schedule: Schedule
+    momentum: MomentumSchedule | None
     loss_of: LossFunction
     average: WeightAverage | None
     progress: Progress
@@ -69,6 +69,7 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
     Raises BeitError if weights, checkpoint, device or folder cannot be used.
     """
     recipe = job.recipe
+    _check_metrics(job)
     accelerator = open_accelerator(recipe)
     set_seed(recipe.seed, deterministic=recipe.deterministic)
     resumed = newest_state(Path(recipe.resume_from).expanduser()) if recipe.resume_from else None
@@ -94,12 +95,14 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
         job.timestamp,
         is_main=accelerator.is_main_process,
         total_iterations=total,
-        iterations_per_epoch=per_epoch,
+        iterations_per_epoch=per_epoch if recipe.iterations is None else None,
         interval=recipe.log_interval,
         tensorboard=recipe.tensorboard,
         meta=meta,
     )
     with log:
+        if progress.iterations:
+            log.resumed(progress.iterations)
         for note in (*job.notes, *notes):
             log.note(note)
         yield Run(
@@ -108,6 +111,7 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
             network=network,
             optimizer=prepared,
             schedule=_schedule(job, optimizer, per_epoch),
+            momentum=_momentum(job, optimizer, per_epoch),
             loss_of=_loss(job),
             average=average,
             progress=progress,
@@ -146,7 +150,7 @@ def _lengths(job: TrainingJob, world_size: int) -> tuple[int, int]:
     """Returns iterations per epoch and in all."""
     recipe = job.recipe
     if isinstance(job.train, Records):
-        per_epoch = num_batches(len(job.train), recipe.batch_size * world_size)
+        per_epoch = num_batches(job.train, batch_size=recipe.batch_size, world_size=world_size)
     elif recipe.iterations is not None:
         per_epoch = recipe.iterations
     else:
@@ -170,13 +174,36 @@ def _schedule(job: TrainingJob, optimizer: torch.optim.Optimizer, per_epoch: int
     )
 
 
+def _momentum(job: TrainingJob, optimizer: torch.optim.Optimizer, per_epoch: int) -> MomentumSchedule | None:
+    if job.recipe.momentum is None:
+        return None
+    return MomentumSchedule(
+        job.recipe.momentum,
+        [group["momentum"] if "momentum" in group else group["betas"][0] for group in optimizer.param_groups],
+        iterations_per_epoch=per_epoch,
+        epochs=job.recipe.epochs,
+        iterations=job.recipe.iterations,
+    )
+
+
 def _loss(job: TrainingJob) -> LossFunction:
-    class_counts = None
-    if isinstance(job.train, Records):
-        labels = torch.from_numpy(job.train.labels())
-        num_classes = job.settings.model.num_classes
-        class_counts = labels.sum(dim=0) if job.train.is_multi_label else torch.bincount(labels, minlength=num_classes)
-    return build_loss(job.recipe.loss, job.settings.model.num_classes, class_counts)
+    return build_loss(
+        job.recipe.loss,
+        job.settings.model.num_classes,
+        job.train.class_counts().tolist() if isinstance(job.train, Records) else None,
+        is_multi_label=job.train.is_multi_label,
+    )
+
+
+def _check_metrics(job: TrainingJob) -> None:
+    """Raises SettingsError for metrics that the data cannot give, before a step is made."""
+    if job.validation is not None and job.recipe.validates:
+        check_metrics(
+            job.recipe.evaluation,
+            num_classes=job.settings.model.num_classes,
+            is_multi_label=job.validation.is_multi_label,
+            where="train.evaluation",
+        )
 
 
 def _meta(job: TrainingJob, accelerator: Accelerator) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The files of a run: checkpoints under mm's names, the best one, the newest one, and the record that ties them together.
+"""The files of a run: checkpoints under mm's names, the best, the newest, and the record that ties them together.
 
 Each file appears as a whole or not at all. The record, run.json, tells which files belong to this run: a best
 checkpoint that an earlier run left in the same folder never counts.

@@ -21,10 +21,15 @@ def checkpoints(folder: Path) -> set[str]:
         ({"checkpoint_config": {"interval": 2}, "max_epochs": 5}, {"epoch_2.pth", "epoch_4.pth", "epoch_5.pth"}),
         ({"checkpoint_config": {"interval": 2, "save_last": False}, "max_epochs": 3}, {"epoch_2.pth"}),
         ({"checkpoint_config": {"interval": 1, "max_keep_ckpts": 1}}, {"epoch_3.pth"}),
-        ({"checkpoint_config": {"interval": 4, "by_epoch": False}, "max_epochs": 2}, {"iter_4.pth", "iter_8.pth", "iter_12.pth"}),
+        (
+            {"checkpoint_config": {"interval": 4, "by_epoch": False}, "max_epochs": 2},
+            {"iter_4.pth", "iter_8.pth", "iter_12.pth"},
+        ),
     ],
 )
-def test_checkpoints__come_when_mmcvs_hook_saves_them(tmp_path: Path, changes: dict[str, Any], expected: set[str]) -> None:
+def test_checkpoints__come_when_mmcvs_hook_saves_them(
+    tmp_path: Path, changes: dict[str, Any], expected: set[str]
+) -> None:
     finetune(make_job(tmp_path / "run", configuration(changes | {"evaluation": {"interval": 99}})))
     assert checkpoints(tmp_path / "run") == expected
 
