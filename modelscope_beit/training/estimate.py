@@ -99,47 +99,65 @@ def estimate_memory(
         gradients=gradients,
         optimizer=optimizer_tensors * gradients,
         average=weights if has_average else 0,
-        activations=activation_bytes(settings, batch_size, number_bytes, on_cpu=on_cpu) + _HALF * copies * is_mixed,
+        activations=activation_bytes(settings, batch_size, number_bytes, on_cpu=on_cpu)
+        + _working_bytes(settings, batch_size, number_bytes)
+        + _HALF * copies * is_mixed,
         keeps_gradients=keeps_gradients,
     )
 
 
 def activation_bytes(settings: ModelSettings, batch_size: int, number_bytes: int, *, on_cpu: bool) -> int:
-    """Returns what the forward pass keeps for the backward pass, and what that needs beside it at the worst moment.
+    """Returns what the forward pass keeps for the backward pass.
 
     number_bytes: of a number under autocast, 2 or 4. A block keeps, of each token: its two sums with the residual
     stream (2 C, float32), the inputs of its matrices (3 C + F), the input of GELU (F), queries, keys and values (3 C),
     and with layer scale the two branches before it (2 C). Attention with a bias that is trained is not fused on a CPU:
     it keeps its weights (A T of each token) and computes in float32. With gradient checkpointing a block keeps its
-    input only, and one block at a time is computed again.
+    input only, and one block at a time is computed again. Blocks that are not trained keep nothing.
     """
     backbone = settings.backbone
-    rows, columns = backbone.grid
-    num_tokens = batch_size * (1 + rows * columns)
+    num_tokens = batch_size * _tokens_per_picture(backbone)
     num_blocks = backbone.depth - max(backbone.frozen_stages, 0)
     block = num_tokens * _block_bytes_per_token(backbone, number_bytes, on_cpu=on_cpu)
-    kept = num_blocks * block
-    if backbone.gradient_checkpointing:
-        bias = 0 if backbone.relative_position == "none" else backbone.num_heads * (1 + rows * columns) ** 2
-        kept = num_blocks * _FLOAT * (num_tokens * backbone.width + bias) + block
-    height, width = backbone.image_size
-    pictures = _FLOAT * batch_size * backbone.in_channels * height * width
-    # Logits, their logarithms, their gradients.
-    scores = 3 * _FLOAT * batch_size * settings.num_classes
-    # The last block's backward pass begins with all activations there: gradients of its stream and of its wide layer.
+    pictures = _picture_bytes(backbone, batch_size) if backbone.frozen_stages < 0 else 0
+    if not backbone.gradient_checkpointing:
+        return num_blocks * block + pictures
+    has_bias = backbone.relative_position != "none"
+    bias = backbone.num_heads * _tokens_per_picture(backbone) ** 2 if has_bias else 0
+    return num_blocks * _FLOAT * (num_tokens * backbone.width + bias) + block + pictures
+
+
+def _working_bytes(settings: ModelSettings, batch_size: int, number_bytes: int) -> int:
+    """Returns what the backward pass needs at its beginning, when all activations are still there.
+
+    That are the gradients of the last block's stream and wide layer, and of the logits. The batch stays too.
+    """
+    backbone = settings.backbone
+    num_tokens = batch_size * _tokens_per_picture(backbone)
     gradients = num_tokens * (2 * _FLOAT * backbone.width + number_bytes * backbone.mlp_hidden)
-    return kept + pictures + scores + gradients
+    scores = 3 * _FLOAT * batch_size * settings.num_classes
+    pictures = _picture_bytes(backbone, batch_size) if backbone.frozen_stages >= 0 else 0
+    return gradients + scores + pictures
+
+
+def _picture_bytes(backbone: BackboneSettings, batch_size: int) -> int:
+    height, width = backbone.image_size
+    return _FLOAT * batch_size * backbone.in_channels * height * width
+
+
+def _tokens_per_picture(backbone: BackboneSettings) -> int:
+    rows, columns = backbone.grid
+    return 1 + rows * columns
 
 
 def _block_bytes_per_token(backbone: BackboneSettings, number_bytes: int, *, on_cpu: bool) -> int:
     width, hidden = backbone.width, backbone.mlp_hidden
-    rows, columns = backbone.grid
     is_fused = not on_cpu or backbone.relative_position == "none"
     stream = _FLOAT * 2 * width
     matrices = number_bytes * (3 * width + 2 * hidden)
     branches = 0 if backbone.layer_scale_init is None else number_bytes * 2 * width
     attention = (number_bytes if is_fused else _FLOAT) * 3 * width
-    attention_weights = 0 if is_fused else _FLOAT * backbone.num_heads * (1 + rows * columns)
+    attention_weights = 0 if is_fused else _FLOAT * backbone.num_heads * _tokens_per_picture(backbone)
     return stream + matrices + branches + attention + attention_weights
 
 
@@ -155,14 +173,15 @@ def estimate_time(
 
     iterate: does a whole one: batch, step, schedule. warm_up: first ones, which are slower and do not count.
     """
-    seconds = []
-    for number in range(warm_up + tries):
+
+    def seconds_of_one() -> float:
         start = clock()
         iterate()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        if number >= warm_up:
-            seconds.append(clock() - start)
+        return clock() - start
+
+    seconds = [seconds_of_one() for _ in range(warm_up + tries)][warm_up:]
     typical = statistics.median(seconds)
     return TimeEstimate(typical * num_iterations, min(seconds) * num_iterations, max(seconds) * num_iterations, typical)
 
@@ -185,5 +204,5 @@ def duration_in_words(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours < 24:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
+    days, hours = divmod(round(seconds / 3600), 24)
     return f"{days} d {hours} h" if hours else f"{days} d"

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 
 from modelscope_beit.settings.recipe import Recipe
 
+# Of a longer list of settings, only the number is told.
+_MOST_PARTS = 4
+
 
 def recipe_in_words(recipe: Recipe, *, precision: str, num_processes: int) -> dict[str, str]:
     """Returns heading -> text, in the order in which a person reads it; parts that the recipe lacks are left out.
@@ -18,13 +21,13 @@ def recipe_in_words(recipe: Recipe, *, precision: str, num_processes: int) -> di
         "Length": f"{recipe.epochs} epochs" if recipe.epochs is not None else f"{recipe.iterations} iterations",
         "Batch": f"{together}" if product == str(together) else f"{together} = {product}",
         "Optimizer": _optimizer(recipe),
-        "Schedule": in_words(recipe.schedule),
-        "Momentum": in_words(recipe.momentum),
+        "Schedule": in_words(recipe.schedule, "Schedule"),
+        "Momentum": in_words(recipe.momentum, "Momentum"),
         "Gradient clipping": in_words(recipe.clip),
         "Loss": in_words(recipe.loss),
-        "Augmentation": "; ".join(map(in_words, recipe.training_steps)),
-        "Mixing": in_words(recipe.mixing),
-        "Averaged weights": in_words(recipe.ema),
+        "Augmentation": "; ".join(in_words(step) for step in recipe.training_steps if step.changes_pixels),
+        "Mixing": in_words(recipe.mixing, "Mixing"),
+        "Averaged weights": in_words(recipe.ema, "EMA"),
         "Order": recipe.order.replace("_", " "),
         "Precision": precision,
         "Seed": f"{recipe.seed}{', deterministic' * recipe.deterministic}",
@@ -32,20 +35,24 @@ def recipe_in_words(recipe: Recipe, *, precision: str, num_processes: int) -> di
     return {heading: text for heading, text in found.items() if text}
 
 
-def in_words(value: object) -> str:
-    """Returns a settings object as "Name field value, field value", without what equals the default; None as ""."""
+def in_words(value: object, heading: str = "") -> str:
+    """Returns a settings object as "Name field value, field value", without what equals the default; None as "".
+
+    heading: what stands before the text; a name that says the same is left out.
+    """
     if value is None:
         return ""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = type(value).__name__.removesuffix("Settings")
-        told = [
-            (field.name, getattr(value, field.name)) for field in dataclasses.fields(value) if _differs(value, field)
-        ]
-        return f"{name} {_pairs(dict(told))}".strip()
+        told = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if _differs(value, field)}
+        return f"{'' if _letters(name) == _letters(heading) else name} {_pairs(told)}".strip()
     if isinstance(value, Mapping):
         return _pairs(value)
     if isinstance(value, list | tuple):
-        return f"({', '.join(map(in_words, value))})"
+        if not any(map(_has_parts, value)):
+            return f"({', '.join(map(in_words, value))})"
+        # RandAugment alone has fifteen policies; the configuration tells them.
+        return str(len(value)) if len(value) > _MOST_PARTS else f"({'; '.join(map(in_words, value))})"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -59,7 +66,16 @@ def _optimizer(recipe: Recipe) -> str:
 
 
 def _pairs(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {in_words(value)}" for name, value in values.items() if value is not None)
+    told = ((name, in_words(value, name), value) for name, value in values.items() if value is not None)
+    return ", ".join(f"{name} ({text})" if _has_parts(value) else f"{name} {text}" for name, text, value in told)
+
+
+def _has_parts(value: object) -> bool:
+    return dataclasses.is_dataclass(value) or isinstance(value, Mapping)
+
+
+def _letters(name: str) -> str:
+    return name.replace("_", "").replace(" ", "").lower()
 
 
 def _differs(settings: object, field: "dataclasses.Field[object]") -> bool:

@@ -6,12 +6,11 @@ Every number comes from the run. The front matter is what ModelScope's hub reads
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
 import torch
 
 from modelscope_beit import names
@@ -97,7 +96,7 @@ def _data(job: TrainingJob) -> str:
     if not class_names or len(class_names) > _MOST_CLASSES:
         return two_columns(rows | {"Class names": f"see {names.CLASS_NAMES_FILE}"})
     counted = {"Training": job.train, "Validation": validation}
-    counts = {name: _class_counts(records, len(class_names)) for name, records in counted.items()}
+    counts = {name: _class_counts(records, class_names) for name, records in counted.items()}
     known = {name: numbers for name, numbers in counts.items() if numbers is not None}
     per_class = zip(class_names, *known.values(), strict=True)
     return two_columns(rows) + "\n\n" + table(["Class", *known], ([name, *numbers] for name, *numbers in per_class))
@@ -107,13 +106,11 @@ def _count(records: object) -> str:
     return f"{len(records):,} pictures" if isinstance(records, Records) else "a stream of pictures"
 
 
-def _class_counts(records: object, num_classes: int) -> list[str] | None:
+def _class_counts(records: object, class_names: Sequence[str]) -> list[str] | None:
     """Returns how many pictures each class has; of multi-label data a picture counts for all of its classes."""
-    if not isinstance(records, Records):
+    if not isinstance(records, Records) or records.class_names != tuple(class_names):
         return None
-    labels = records.labels()
-    counts = labels.sum(axis=0) if records.is_multi_label else np.bincount(labels, minlength=num_classes)
-    return [f"{count:,}" for count in counts.tolist()]
+    return [f"{count:,}" for count in records.class_counts().tolist()]
 
 
 def _model(job: TrainingJob) -> dict[str, str]:
