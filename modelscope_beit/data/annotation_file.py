@@ -21,12 +21,12 @@ from modelscope_beit.data.image_folder import PICTURE_SUFFIXES
 from modelscope_beit.data.labelling import label_pictures
 from modelscope_beit.data.pictures import FilePictures
 from modelscope_beit.data.records import Records
+from modelscope_beit.data.wording import some_mistakes
 from modelscope_beit.errors import SettingsError
 
 ANNOTATION_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
 _BETWEEN_LABELS = ";"
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _json_rows(stream: TextIO, file: Path) -> Iterator[_Row]:
         else:
             mistakes.append(f"line {number}: {columns!r:.40}")
     if mistakes:
-        raise SettingsError(f"{file}: one JSON object a line is expected, but {_shortened(mistakes)}.")
+        raise SettingsError(f"{file}: one JSON object a line is expected, but {some_mistakes(mistakes)}.")
 
 
 def _table_rows(stream: TextIO, file: Path) -> Iterator[_Row]:
@@ -125,7 +125,7 @@ def _refuse_gaps(rows: Sequence[_Row], image: str, label: str, file: Path) -> No
         if classes is None or classes == "":
             gaps.append(f"line {row.line} has no {label}")
     if gaps:
-        raise SettingsError(f"{file}: a path and a label are expected on every line, but {_shortened(gaps)}.")
+        raise SettingsError(f"{file}: a path and a label are expected on every line, but {some_mistakes(gaps)}.")
 
 
 def _several(labels: list[Any], class_names: Sequence[str] | None) -> list[Any]:
@@ -146,8 +146,3 @@ def _parts(everything: Records, rows: Sequence[_Row]) -> dict[str, Records]:
         str(split): everything.select(np.flatnonzero(splits == split), f"{everything.description}, part {split}")
         for split in dict.fromkeys(splits)
     }
-
-
-def _shortened(mistakes: list[str]) -> str:
-    more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
-    return "; ".join(mistakes[:_SHOWN]) + more

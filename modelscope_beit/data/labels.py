@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from modelscope_beit.data.class_names import KnownNames, in_natural_order, match_names
+from modelscope_beit.data.wording import some_mistakes
 from modelscope_beit.errors import SettingsError
-
-# How many mistakes a message quotes; the others are counted.
-_SHOWN = 10
 
 # Numbers without names are taken for places in a list of names; with more gaps than this they are something else.
 _MAX_UNUSED_NUMBERS = 1000
@@ -75,7 +73,7 @@ def _mixed(values: Sequence[Any] | np.ndarray, source: str, place: Callable[[int
     odd = [f"{place(row)} has {values[row]!r}" for row, kind in enumerate(kinds) if kind != common]
     called = {int: "whole numbers", str: "names", list: "lists of classes"}
     expected = f"{called[common]}, as most are" if common else "whole numbers, names, or lists of these"
-    return f"{source}: the labels are expected to be {expected}, but {_shortened(odd)}."
+    return f"{source}: the labels are expected to be {expected}, but {some_mistakes(odd)}."
 
 
 def _numbered(
@@ -117,7 +115,7 @@ def _unknown(
     told = [f"{place(row)} has {value!r}{_hint(value, candidate.names)}" for value, row in reversed(rows.items())]
     return (
         f"{source}: every label is expected to be one of the {len(candidate.names)} names in {candidate}, but "
-        f"{_shortened(told)}."
+        f"{some_mistakes(told)}."
     )
 
 
@@ -136,7 +134,7 @@ def _multi_label(
     outside = [f"{place(owners[row])} has {parts[row]}" for row in np.flatnonzero(labels.values >= count)]
     outside += [f"{place(owners[row])} has {parts[row]}" for row in np.flatnonzero(labels.values < 0)]
     if outside:
-        raise SettingsError(f"{source}: labels from 0 to {count - 1} are expected, but {_shortened(outside)}.")
+        raise SettingsError(f"{source}: labels from 0 to {count - 1} are expected, but {some_mistakes(outside)}.")
     values = np.zeros((len(rows), count), bool)
     values[owners, labels.values] = True
     return Labels(values, labels.class_names, labels.notes)
@@ -160,8 +158,3 @@ def _marked(marks: np.ndarray, known: Sequence[KnownNames], source: str) -> Labe
 def _hint(label: str, class_names: tuple[str, ...]) -> str:
     nearest = difflib.get_close_matches(label, class_names[:2000], n=1)
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""
-
-
-def _shortened(mistakes: list[str]) -> str:
-    more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
-    return "; ".join(mistakes[:_SHOWN]) + more

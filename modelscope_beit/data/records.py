@@ -11,9 +11,11 @@ import numpy as np
 
 from modelscope_beit.data.class_names import match_names
 from modelscope_beit.data.pictures import Pictures
+from modelscope_beit.data.wording import some_of
 from modelscope_beit.errors import SettingsError
 
-_SHOWN = 5
+# Labels out of range of which a message tells the first picture.
+_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Records:
         if lost := [self.class_names[number] for number in used if partners[number] < 0]:
             raise SettingsError(
                 f"{self.description}: {len(lost)} of its classes are none of the {len(class_names)} expected ones: "
-                f"{_listed(lost)}; expected are {_listed(class_names)}. Classes are matched by their names."
+                f"{some_of(lost)}; expected are {some_of(class_names)}. Classes are matched by their names."
             )
         labels = partners[self._labels] if not self.is_multi_label else np.zeros((len(self), len(class_names)), bool)
         if self.is_multi_label:
@@ -132,15 +134,10 @@ class Records:
         values, firsts, counts = np.unique(self._labels[outside], return_index=True, return_counts=True)
         told = [
             f"label {value} ({count} pictures, the first is {self[int(outside[first])].name})"
-            for value, first, count in zip(values[:_SHOWN], firsts, counts, strict=False)
+            for value, first, count in zip(values[:_TOLD], firsts, counts, strict=False)
         ]
-        more = f" and {len(values) - _SHOWN} other labels" if len(values) > _SHOWN else ""
+        more = f" and {len(values) - _TOLD} other labels" if len(values) > _TOLD else ""
         return (
             f"{self.description}: labels from 0 to {len(self.class_names) - 1} are expected, since there are "
             f"{len(self.class_names)} class names, but it has {', '.join(told)}{more}."
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
