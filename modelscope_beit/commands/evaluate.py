@@ -1,8 +1,9 @@
 """Measure a model on labelled pictures, and write report.html, which shows what it gets wrong.
 
-DATA is a folder of class folders (split or not), a csv, tsv or jsonl file of paths and labels, a parquet folder, or a
-data set of a hub. Of data with a validation part that part counts. Classes are matched by their names, ImageNet's also
-by WordNet id. Pictures that cannot be read are left out, counted and listed; the exit status is then 3.
+DATA is a folder of class folders (split or not), a csv, tsv or jsonl file of paths and labels, a folder of parquet
+files, or the id of a data set on the Hugging Face hub. Of data with a validation part that part counts. Classes are
+matched by their names, ImageNet's also by WordNet id. Pictures that cannot be read are left out, counted and listed;
+the exit status is then 3.
 
 Examples:
   beit evaluate embedded photos/                     photos/cat/1.jpg, photos/dog/2.jpg ...
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 SOME_FAILED = 3
 
-_OUTPUT_OF_A_RUN = "output"
-_SEED = 0
+_UNUSED_SEED = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises BeitError before any picture is read if the model, the data or an option cannot be used.
     """
-    folder = _model_folder(local_path(arguments.model))
+    folder = local_path(arguments.model)
 
     # Deferred, so that help and wrong usage are told at once: these bring torch.
     from modelscope_beit.checkpoints.files import file_digest
@@ -79,10 +79,24 @@ def run(arguments: argparse.Namespace) -> int:
     from modelscope_beit.evaluation.report_content import report_numbers
     from modelscope_beit.model_folder.opening import find_weight_file, open_model
     from modelscope_beit.network.device import find_device
+    from modelscope_beit.training.reopening import DIVISION_FILE
+    from modelscope_beit.training.run_folder import OUTPUT
 
     device = find_device(arguments.device)
-    model = open_model(folder, device=str(device), trust_remote_code=arguments.trust_remote_code)
-    records = _part(open_data(arguments.data, seed=_SEED), arguments.split)
+    # The folder of a run has the model folder that belongs to it inside.
+    is_run = (folder / OUTPUT / names.CONFIGURATION_FILE).is_file()
+    model = open_model(
+        folder / OUTPUT if is_run else folder, device=str(device), trust_remote_code=arguments.trust_remote_code
+    )
+    # Names of the model help data whose labels are numbers; a selection of classes needs the data's own names.
+    known_names = None if arguments.only_data_classes else model.class_names
+    data = open_data(arguments.data, seed=_UNUSED_SEED, class_names=known_names, divide=False)
+    if is_run and data.validation is None and (folder / DIVISION_FILE).is_file():
+        _tell(
+            f"{folder} was trained on a part of its data. To measure the pictures that it has not seen: "
+            f"{names.COMMAND} evaluate {arguments.model} {folder / DIVISION_FILE}"
+        )
+    records = _part(data, arguments.split)
     options = EvaluationOptions(
         batch_size=arguments.batch_size,
         workers=arguments.workers,
@@ -93,7 +107,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with EvaluationProgress(len(records)) as progress:
         found = evaluate_records(model, records, options, on_batch=progress.advance)
-    out = arguments.out or Path("evaluation") / _report_name(arguments.model, arguments.data)
     facts = {
         "Model": f"{arguments.model} ({found.num_parameters:,} parameters)",
         "Weights": file_digest(find_weight_file(model.folder)),
@@ -104,7 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
     }
     if reference := found.reference():
         facts["Reference"] = hub_card_in_words(reference)
-    title = f"{Path(arguments.model).name} on {Path(arguments.data).name}"
+    title = f"{_short(arguments.model)} on {_short(arguments.data)}"
+    out = arguments.out or Path("evaluation") / _folder_name(title)
     report = write_report(
         out, found.outcomes, records, title=title, facts=facts, metrics=found.metrics, unreadable=found.unreadable
     )
@@ -116,16 +130,10 @@ def run(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if found.unreadable else 0
 
 
-def _model_folder(path: Path) -> Path:
-    """Returns the folder itself, or the model folder that a run has written into it."""
-    output = path / _OUTPUT_OF_A_RUN
-    return output if (output / names.CONFIGURATION_FILE).is_file() else path
-
-
 def _part(data: "DataSplits", split: str | None) -> "Records":
     """Returns the part to measure; says on stderr what was found out about the data."""
     for note in data.notes:
-        print(note, file=sys.stderr)
+        _tell(note)
     parts = {"validation": data.validation, "train": data.train}
     wanted = parts if split is None else [split]
     for name in wanted:
@@ -135,10 +143,14 @@ def _part(data: "DataSplits", split: str | None) -> "Records":
     raise SettingsError(f"The data have no part {split} ({there or 'nothing'} is there); leave out --split.")
 
 
-def _report_name(model: str, data: str) -> str:
-    """Returns a name for a folder, e.g. "embedded_on_photos"."""
-    parts = (Path(name).resolve().name if Path(name).exists() else name for name in (model, data))
-    return "_on_".join(re.sub(r"[^\w.-]+", "_", part).strip("._") or "data" for part in parts)
+def _short(name: str) -> str:
+    """Returns the last part of a path or id, e.g. "photos" for data/photos/ or data/photos.csv."""
+    path = Path(name).expanduser()
+    return (path.resolve().stem if path.is_file() else path.resolve().name) if path.exists() else path.name
+
+
+def _folder_name(title: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", title).strip("._")
 
 
 def _as_json(found: "Evaluation", intervals: Mapping[str, "Interval"], report: Path) -> dict[str, object]:
@@ -152,3 +164,7 @@ def _as_json(found: "Evaluation", intervals: Mapping[str, "Interval"], report: P
         "images_per_second": found.images_per_second,
         "report": str(report),
     }
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
