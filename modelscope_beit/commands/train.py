@@ -63,11 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
     folder = local_path(arguments.model)
 
     # Deferred, so that help and wrong usage are told at once: these bring torch.
-    from modelscope_beit.commands.training_view import train_and_tell
-    from modelscope_beit.data.sources import open_data
+    from modelscope_beit.commands.training_view import is_main_process, train_and_tell
     from modelscope_beit.model_folder.opening import find_weight_file
     from modelscope_beit.training.preparation import Start, make_job, prepare
-    from modelscope_beit.training.reopening import refuse_to_replace, reopening_facts
+    from modelscope_beit.training.reopening import (
+        keep_division,
+        open_training_data,
+        refuse_to_replace,
+        reopening_facts,
+    )
     from modelscope_beit.training.start_configuration import complete_configuration, with_recipe_of
 
     if not arguments.dry_run:
@@ -76,12 +80,15 @@ def run(arguments: argparse.Namespace) -> int:
     configuration = original if arguments.config is None else with_recipe_of(original, arguments.config)
     configuration = apply_overrides(configuration, _overrides(arguments))
     start = Start(folder, find_weight_file(folder), original, configuration, f"{folder} with the options given")
-    prepared = prepare(start, lambda: open_data(arguments.data, seed=start.seed))
+    prepared = prepare(start, lambda: open_training_data(arguments.data, seed=start.seed))
+    if not arguments.dry_run and is_main_process():
+        keep_division(prepared.data, out)
     job = make_job(
         prepared,
         work_dir=out,
         timestamp=timestamp,
         source=arguments.model,
+        data=arguments.data,
         command=shlex.join([names.COMMAND, *sys.argv[1:]]),
         reopening=reopening_facts(prepared, data=_lasting(arguments.data), seed=start.seed),
     )

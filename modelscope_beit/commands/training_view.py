@@ -14,23 +14,26 @@ from modelscope_beit.training.run_evaluation import report_on_run
 INTERRUPTED = 130  # 128 + SIGINT, as shells count.
 
 
+def is_main_process() -> bool:
+    """Tells whether this is the process that speaks and writes; torchrun numbers its processes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def train_and_tell(job: TrainingJob, *, is_dry_run: bool) -> int:
     """Trains and returns 0, or 130 after an interruption; the log of the run goes to stderr, the result to stdout.
 
     is_dry_run: a few steps are tried, nothing is written, and what the whole run takes is printed.
     """
-    # torchrun numbers its processes; one of them speaks.
-    is_main = os.environ.get("RANK", "0") == "0"
     if is_dry_run:
         estimate = estimate_run(job)
-        if is_main:
+        if is_main_process():
             _print_estimate(job, estimate)
         return 0
     result = finetune(job)
     if result.was_interrupted:
         return INTERRUPTED
     report = report_on_run(job)
-    if is_main:
+    if is_main_process():
         facts = {"Run": str(job.work_dir)}
         if report is not None:
             facts["Result"] = ", ".join(f"{name} {value}" for name, value in report.in_words().items())

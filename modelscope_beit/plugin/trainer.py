@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from modelscope.trainers.base import BaseTrainer
 from modelscope.trainers.builder import TRAINERS
+from modelscope.utils.config import Config
 from modelscope.utils.constant import DEFAULT_MODEL_REVISION
 from modelscope.utils.logger import get_logger
 from torch import nn
@@ -21,8 +22,8 @@ from modelscope_beit import names
 from modelscope_beit.checkpoints.files import write_weights
 from modelscope_beit.checkpoints.load import load_classifier
 from modelscope_beit.data.hub_dataset import records_of
-from modelscope_beit.data.sources import DataSplits
-from modelscope_beit.errors import SettingsError, require
+from modelscope_beit.data.records import Records
+from modelscope_beit.errors import ModelFolderError, SettingsError, require
 from modelscope_beit.model_folder.label_files import read_labels
 from modelscope_beit.model_folder.opening import find_weight_file, read_folder_settings
 from modelscope_beit.plugin.host_fixes import register_over
@@ -46,7 +47,7 @@ from modelscope_beit.settings.problems import shown
 from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.finetune import finetune
-from modelscope_beit.training.preparation import Start, make_job, prepare
+from modelscope_beit.training.preparation import Start, TrainingData, make_job, prepare
 from modelscope_beit.training.run_evaluation import (
     Trained,
     describe_weights,
@@ -77,6 +78,8 @@ class BeitImageClassificationTrainer(BaseTrainer):
     timestamp: names the log files. eval_checkpoint_path: the weights that training starts from.
     """
 
+    cfg: Config
+
     def __init__(
         self,
         model: str | nn.Module | None = None,
@@ -94,15 +97,17 @@ class BeitImageClassificationTrainer(BaseTrainer):
     ) -> None:
         arguments = read_arguments(kwargs)
         refuse_unused_objects(data_collator=data_collator, preprocessor=preprocessor, optimizers=optimizers)
+        self._given_model = _classifier_in(model)
+        self._temporary_folder: tempfile.TemporaryDirectory[str] | None = None
         folder = _model_folder(model, cfg_file, model_revision)
         self.cfg_file = cfg_file or str(folder / names.CONFIGURATION_FILE)
+        if not Path(self.cfg_file).is_file():
+            raise ModelFolderError(f"There is no configuration at {self.cfg_file}; give a model folder, or cfg_file.")
         super().__init__(self.cfg_file, arg_parse_fn)
         self.logger = get_logger()
         self.model_dir = str(folder)
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         self._source = model if isinstance(model, str) else self.model_dir
-        self._given_model = _classifier_in(model)
-        self._temporary_folder: tempfile.TemporaryDirectory[str] | None = None
         self._read_configuration(arguments, seed, cfg_modify_fn)
         start_processes(arguments)
         self.distributed = is_distributed(arguments)
@@ -143,6 +148,7 @@ class BeitImageClassificationTrainer(BaseTrainer):
             work_dir=work_dir,
             timestamp=self.timestamp,
             source=self._source,
+            data=prepared.data.train.description,
             command=_command_line(),
             reopening={},
         )
@@ -169,10 +175,11 @@ class BeitImageClassificationTrainer(BaseTrainer):
         found = evaluate(trained, records, recipe)
         if not found.is_main:
             return None
-        report = write_evaluation(
-            Path(self.work_dir), trained, found, records, source=self._source, command=_command_line()
-        )
-        self.logger.info(f"Report: {report}")
+        if isinstance(records, Records):
+            report = write_evaluation(
+                Path(self.work_dir), trained, found, records, source=self._source, command=_command_line()
+            )
+            self.logger.info(f"Report: {report}")
         return found.metrics
 
     @property
@@ -251,14 +258,18 @@ class BeitImageClassificationTrainer(BaseTrainer):
                 weights = find_weight_file(folder)
         return describe_weights(weights, folder, settings), recipe
 
-    def _open_data(self, class_names: Sequence[str] | None) -> DataSplits:
-        """Opens both data sets; class_names: the order of their classes, None for their own."""
+    def _open_data(self) -> TrainingData:
         prefix = self._data_prefix()
-        train = records_of(self.train_dataset, class_names=class_names or self._classes(), data_prefix=prefix)
-        validation = None
-        if self.eval_dataset is not None:
-            validation = records_of(self.eval_dataset, class_names=train.class_names, data_prefix=prefix)
-        return DataSplits(train, validation, ())
+        train = records_of(self.train_dataset, class_names=self._classes(), data_prefix=prefix)
+        if self.eval_dataset is None or self.cfg.get("no_validate", False):
+            return TrainingData(train, None)
+        validation = records_of(self.eval_dataset, class_names=train.class_names, data_prefix=prefix)
+        if not isinstance(validation, Records):
+            raise SettingsError(
+                f"eval_dataset is a {type(self.eval_dataset).__name__}, a stream; while training, data with a length "
+                "are expected. Load it without streaming, or set no_validate=True and call evaluate() afterwards."
+            )
+        return TrainingData(train, validation)
 
     def _classes(self) -> tuple[str, ...] | None:
         """Returns the class names that the configuration gives the data: a list, or a text file with one a line."""

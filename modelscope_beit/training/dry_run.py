@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 from modelscope_beit.data.batches import Batch, training_batches
 from modelscope_beit.training.estimate import MemoryEstimate, TimeEstimate, estimate_memory, estimate_time
@@ -57,7 +58,7 @@ def estimate_run(job: TrainingJob) -> RunEstimate:
 def _memory(run: Run) -> MemoryEstimate:
     recipe = run.job.recipe
     # Every optimizer here keeps as many tensors for each weight; a step count has no dimension.
-    kept = next(iter(run.optimizer.state.values()), {})
+    kept: dict[str, Any] = next(iter(run.optimizer.state.values()), {})
     return estimate_memory(
         run.job.settings.model,
         batch_size=recipe.batch_size,

@@ -7,8 +7,8 @@ from pathlib import Path
 from modelscope_beit import names
 from modelscope_beit.checkpoints.files import read_weights
 from modelscope_beit.data.checks import DataFindings, check_data
-from modelscope_beit.data.sources import DataSplits
-from modelscope_beit.errors import SettingsError
+from modelscope_beit.data.records import Records
+from modelscope_beit.data.streamed import StreamedRecords
 from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.label_files import read_labels
 from modelscope_beit.model_folder.opening import find_weight_file
@@ -42,6 +42,19 @@ class Start:
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """The data of a run, opened. notes: sentences on how they came about.
+
+    is_divided: they came in one part and were divided by chance.
+    """
+
+    train: Records | StreamedRecords
+    validation: Records | None
+    notes: tuple[str, ...] = ()
+    is_divided: bool = False
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A run that can begin.
 
@@ -53,12 +66,12 @@ class Prepared:
     recipe: Recipe
     configuration: dict[str, object]
     start_weights: Path
-    data: DataSplits
+    data: TrainingData
     findings: DataFindings
     notes: tuple[str, ...]
 
 
-def prepare(start: Start, open_data: Callable[[], DataSplits]) -> Prepared:
+def prepare(start: Start, open_data: Callable[[], TrainingData]) -> Prepared:
     """Opens and checks the data, fits the classes to them, and reads the recipe.
 
     If the classes of the data are those of the weights in another order, they take over that order.
@@ -69,7 +82,6 @@ def prepare(start: Start, open_data: Callable[[], DataSplits]) -> Prepared:
     start_weights = _start_weights(start, recipe)
     known_names = class_names_of(start.folder, start_weights)
     data = _with_class_names(open_data(), known_names, _count_that_was_set(start))
-    assert data.train is not None, "data without a training part have been refused"
     class_names = data.train.class_names
     configuration = with_class_count(start.configuration, start.original, class_names)
     settings, recipe = read_recipe(configuration, where=start.where, original=start.original)
@@ -87,23 +99,22 @@ def make_job(
     work_dir: Path,
     timestamp: str,
     source: str,
+    data: str,
     command: str,
     reopening: Mapping[str, object],
 ) -> TrainingJob:
     """Returns the job of a prepared run; see TrainingJob for what the words mean."""
-    train = prepared.data.train
-    assert train is not None, "a prepared run has training data"
     return TrainingJob(
         settings=prepared.settings,
         recipe=prepared.recipe,
         start_weights=prepared.start_weights,
         configuration=prepared.configuration,
-        train=train,
+        train=prepared.data.train,
         validation=prepared.data.validation,
         work_dir=work_dir,
         timestamp=timestamp,
         source=source,
-        data=train.description,
+        data=data,
         command=command,
         notes=(findings_text(prepared.findings), *prepared.notes),
         reopening=reopening,
@@ -144,16 +155,13 @@ def _count_that_was_set(start: Start) -> int | None:
     return None if counts[0] == counts[1] else counts[0]
 
 
-def _with_class_names(data: DataSplits, known_names: Sequence[str] | None, set_count: int | None) -> DataSplits:
+def _with_class_names(data: TrainingData, known_names: Sequence[str] | None, set_count: int | None) -> TrainingData:
     """Returns the data with the class names that the run uses for them.
 
     set_count: the number of classes that the user has set. Data whose labels are numbers without names have that many,
     even if the last ones have no picture.
     """
-    train = data.train
-    if train is None:
-        raise SettingsError("There are no training data; give some.")
-    wanted = own = train.class_names
+    wanted = own = data.train.class_names
     if known_names is not None and sorted(own) == sorted(known_names):
         wanted = tuple(known_names)
     elif set_count is not None and set_count > len(own) and own == _numbers(len(own)):
@@ -161,7 +169,7 @@ def _with_class_names(data: DataSplits, known_names: Sequence[str] | None, set_c
     validation = data.validation
     return replace(
         data,
-        train=train.relabelled(wanted),
+        train=data.train.relabelled(wanted),
         validation=None if validation is None else validation.relabelled(wanted),
     )
 

@@ -1,18 +1,45 @@
 """Opens the folder of a run again, to go on with it: its settings, its data, its newest checkpoint."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from modelscope_beit import names
 from modelscope_beit.data.records import Records
-from modelscope_beit.data.sources import DataSplits, open_data
+from modelscope_beit.data.sources import open_data
+from modelscope_beit.data.splitting import write_split
 from modelscope_beit.errors import ModelFolderError, SettingsError
 from modelscope_beit.settings.overrides import apply_overrides
 from modelscope_beit.training.job import TrainingJob
-from modelscope_beit.training.preparation import Prepared, Start, make_job, prepare
+from modelscope_beit.training.preparation import Prepared, Start, TrainingData, make_job, prepare
 from modelscope_beit.training.run_folder import RECORD_FILE, RunFolder, newest_state
+
+# Tells the parts of data that a run has divided itself; data.annotation_file reads it.
+DIVISION_FILE = "split.jsonl"
+
+
+def open_training_data(location: str, *, seed: int, class_names: Sequence[str] | None = None) -> TrainingData:
+    """Returns the data that a person has named; see data.sources.open_data.
+
+    Raises SettingsError if there are none, or none for training.
+    """
+    found = open_data(location, seed=seed, class_names=class_names)
+    if found.train is None:
+        raise SettingsError(f"{location} has data for validation only; data to train on are expected.")
+    return TrainingData(found.train, found.validation, found.notes, found.is_divided)
+
+
+def keep_division(data: TrainingData, work_dir: Path) -> None:
+    """Writes into a run folder which picture is for training and which for validation, if chance has decided that.
+
+    Resuming then takes the same pictures, whatever has come to the folder since.
+    """
+    if not data.is_divided:
+        return
+    assert isinstance(data.train, Records) and data.validation is not None, "only such data are divided"
+    work_dir.mkdir(parents=True, exist_ok=True)
+    write_split(data.train, data.validation, work_dir / DIVISION_FILE)
 
 
 def reopening_facts(prepared: Prepared, *, data: str, seed: int) -> dict[str, object]:
@@ -53,9 +80,12 @@ def resume_job(run: Path, overrides: Iterable[str], *, timestamp: str) -> Traini
             f"{names.COMMAND} resume {run} --set epochs=NUMBER"
         )
     changed["train"]["resume_from"] = str(run)
-    checkpoint, _ = newest_state(run)
+    checkpoint, state = newest_state(run)
     start = Start(run, checkpoint, original, changed, str(run / names.CONFIGURATION_FILE))
-    prepared = prepare(start, lambda: open_data(reopening["data"], seed=reopening["seed"]))
+    division = run / DIVISION_FILE
+    location = str(division) if division.exists() else reopening["data"]
+    class_names = state.get("meta", {}).get("CLASSES")
+    prepared = prepare(start, lambda: open_training_data(location, seed=reopening["seed"], class_names=class_names))
     if (counts := _counts(prepared.data)) != reopening["pictures"]:
         raise SettingsError(
             f"The data in {reopening['data']} have changed: the run began with {_in_words(reopening['pictures'])}, now "
@@ -67,6 +97,7 @@ def resume_job(run: Path, overrides: Iterable[str], *, timestamp: str) -> Traini
         work_dir=run,
         timestamp=timestamp,
         source=record["source"],
+        data=record["data"],
         command=record["command"],
         reopening=reopening,
     )
@@ -81,7 +112,7 @@ def _configuration(run: Path) -> dict[str, object]:
     return content
 
 
-def _counts(data: DataSplits) -> list[int | None]:
+def _counts(data: TrainingData) -> list[int | None]:
     """Returns the numbers of training and validation pictures; None for a stream or where there are none."""
     return [len(part) if isinstance(part, Records) else None for part in (data.train, data.validation)]
 

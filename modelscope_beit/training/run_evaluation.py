@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from modelscope_beit.checkpoints.load import load_classifier
 from modelscope_beit.data.batches import evaluation_batches
+from modelscope_beit.data.class_names import match_names
 from modelscope_beit.data.records import Records
+from modelscope_beit.data.streamed import StreamedRecords
 from modelscope_beit.errors import CheckpointError, ModelFolderError
 from modelscope_beit.evaluation.measuring import measure
 from modelscope_beit.evaluation.metrics import metrics_of
 from modelscope_beit.evaluation.outcomes import Outcomes
 from modelscope_beit.evaluation.report import HTML_FILE, write_report
 from modelscope_beit.images.evaluation_transform import EvaluationTransform
+from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.label_files import imagenet_1k_labels
 from modelscope_beit.network.classifier import BeitClassifier
 from modelscope_beit.network.inference_form import inference_form
@@ -113,13 +116,21 @@ def describe_weights(weights: Path, folder: Path, settings: FolderSettings) -> T
 
 
 def evaluate(
-    trained: Trained, records: Records, recipe: Recipe, *, on_batch: Callable[[int], None] | None = None
+    trained: Trained,
+    records: Records | StreamedRecords,
+    recipe: Recipe,
+    *,
+    on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Measures weights as `pipeline` would use them: the same network form, the same pixels, float32 unless told.
 
     recipe: its device, loader, precision and final_evaluation count. on_batch: called with the pictures of each batch.
+    Classes of data and weights are matched by name. Data that share not one name with the weights but have as many
+    classes (the same ones in another language) are taken to have their order, with a warning, as in the stock trainer.
     Raises BeitError if the weights cannot be opened or a label is no class of theirs.
     """
+    class_names = trained.settings.class_names or ()
+    records = _matched(records, class_names)
     accelerator = open_accelerator(recipe)
     network = load_classifier(trained.settings.model, trained.weights).to(accelerator.device)
     batches = evaluation_batches(
@@ -134,7 +145,7 @@ def evaluate(
     outcomes = measure(
         _LikePipeline(network),
         batches,
-        class_names=trained.settings.class_names or (),
+        class_names=class_names,
         device=accelerator.device,
         precision=precision,
         on_batch=on_batch,
@@ -142,6 +153,21 @@ def evaluate(
     wanted = recipe.final_evaluation
     metrics = metrics_of(outcomes, wanted.metrics, wanted.options)
     return Evaluation(outcomes, metrics, accelerator.is_main_process)
+
+
+def _matched(records: Records | StreamedRecords, class_names: tuple[str, ...]) -> Records | StreamedRecords:
+    has_common_name = bool((match_names(records.class_names, class_names) >= 0).any())
+    if has_common_name or len(records.class_names) != len(class_names):
+        return records.relabelled(class_names)
+    _logger.warning(
+        "%s: not one of its class names is among those of the weights (%s; %s). There are %d of both, so they are "
+        "taken to be in the same order.",
+        records.description,
+        some_names(records.class_names),
+        some_names(class_names),
+        len(class_names),
+    )
+    return records
 
 
 def _without_training(configuration: Mapping[str, object]) -> dict[str, object]:
