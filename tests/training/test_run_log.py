@@ -277,6 +277,7 @@ def test_run_log__without_tensorboard_one_line_says_so(tmp_path, monkeypatch):
     assert len(warnings) == 1 and "pip install tensorboard" in warnings[0]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_run_log__killed_it_has_all_it_said(tmp_path):
     program = (
         "import os, signal, sys\nfrom pathlib import Path\n"
