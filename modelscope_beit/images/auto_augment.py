@@ -98,8 +98,8 @@ def _translated(pixels: np.ndarray, operation: Translate, rng: np.random.Generat
 
 def _rotated(pixels: np.ndarray, operation: Rotate, rng: np.random.Generator) -> np.ndarray:
     angle = _signed(operation.angle, operation, rng)
-    place = {"center": operation.center, "scale": operation.scale}
-    return warping.rotate(pixels, angle, _fill(operation), operation.interpolation, **place)  # type: ignore[arg-type]
+    fill, center, scale = _fill(operation), operation.center, operation.scale
+    return warping.rotate(pixels, angle, fill, operation.interpolation, center=center, scale=scale)
 
 
 def _fill(operation: Warp) -> tuple[float, ...]:

@@ -27,7 +27,10 @@ def solarize(pixels: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def solarize_add(pixels: np.ndarray, added: float, threshold: float) -> np.ndarray:
-    """Returns the pixels with `added` added to values below the threshold; the sum is rounded down, within 0..255."""
+    """Returns the pixels with `added` added to values below the threshold, rounded down, at most 255.
+
+    (numpy makes mmcls start again from 0 there if `added` is a whole number; RandAugment's are not.)
+    """
     return _looked_up(pixels, np.where(_LEVELS < threshold, (_LEVELS + added).clip(0, 255), _LEVELS))
 
 

@@ -78,15 +78,10 @@ def random_crop(
         left, top, right, bottom = border * (4 // len(border))
         # mmcls does not pass its padding mode on here.
         array = add_border(array, (left, top, right, bottom), step.pad_val, "constant", reverse_values=reverse_values)
-    for lacks, border in (
-        (box_height - array.shape[0], (0, 1, 0, 1)),
-        (box_width - array.shape[1], (1, 0, 1, 0)),
-    ):
-        if step.pad_if_needed and lacks > 0:
-            left, top, right, bottom = (lacks * side for side in border)
-            array = add_border(
-                array, (left, top, right, bottom), step.pad_val, step.padding_mode, reverse_values=reverse_values
-            )
+    if step.pad_if_needed:
+        high, wide = max(0, box_height - array.shape[0]), max(0, box_width - array.shape[1])
+        for sides in ((0, high, 0, high), (wide, 0, wide, 0)):
+            array = add_border(array, sides, step.pad_val, step.padding_mode, reverse_values=reverse_values)
     height, width = array.shape[:2]
     if width < box_width or height < box_height:
         raise ImageError(
