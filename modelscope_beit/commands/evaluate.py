@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from modelscope_beit.data.sources import DataSplits
     from modelscope_beit.evaluation.confidence import Interval
     from modelscope_beit.evaluation.of_records import Evaluation
+    from modelscope_beit.model_folder.opening import OpenedModel
 
 SOME_FAILED = 3
 
@@ -66,37 +67,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises BeitError before any picture is read if the model, the data or an option cannot be used.
     """
-    folder = local_path(arguments.model)
+    model, records = _opened(arguments)
 
-    # Deferred, so that help and wrong usage are told at once: these bring torch.
-    from modelscope_beit.checkpoints.files import file_digest
+    # Deferred, so that help and wrong usage are told at once: these bring numpy and rich.
     from modelscope_beit.commands.evaluation_view import EvaluationProgress, result_rows
     from modelscope_beit.commands.facts_view import print_facts
-    from modelscope_beit.data.sources import open_data
-    from modelscope_beit.evaluation.hub_card import hub_card_in_words
-    from modelscope_beit.evaluation.of_records import EvaluationOptions, evaluate_records
+    from modelscope_beit.evaluation.of_records import EvaluationOptions, check_options, evaluate_records
     from modelscope_beit.evaluation.report import write_report
     from modelscope_beit.evaluation.report_content import report_numbers
-    from modelscope_beit.model_folder.opening import find_weight_file, open_model
-    from modelscope_beit.network.device import find_device
-    from modelscope_beit.training.reopening import DIVISION_FILE
-    from modelscope_beit.training.run_folder import OUTPUT
 
-    device = find_device(arguments.device)
-    # The folder of a run has the model folder that belongs to it inside.
-    is_run = (folder / OUTPUT / names.CONFIGURATION_FILE).is_file()
-    model = open_model(
-        folder / OUTPUT if is_run else folder, device=str(device), trust_remote_code=arguments.trust_remote_code
-    )
-    # Names of the model help data whose labels are numbers; a selection of classes needs the data's own names.
-    known_names = None if arguments.only_data_classes else model.class_names
-    data = open_data(arguments.data, seed=_UNUSED_SEED, class_names=known_names, divide=False)
-    if is_run and data.validation is None and (folder / DIVISION_FILE).is_file():
-        _tell(
-            f"{folder} was trained on a part of its data. To measure the pictures that it has not seen: "
-            f"{names.COMMAND} evaluate {arguments.model} {folder / DIVISION_FILE}"
-        )
-    records = _part(data, arguments.split)
     options = EvaluationOptions(
         batch_size=arguments.batch_size,
         workers=arguments.workers,
@@ -105,20 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
         only_data_classes=arguments.only_data_classes,
         real=arguments.real,
     )
-    with EvaluationProgress(len(records)) as progress:
-        found = evaluate_records(model, records, options, on_batch=progress.advance)
-    facts = {
-        "Model": f"{arguments.model} ({found.num_parameters:,} parameters)",
-        "Weights": file_digest(find_weight_file(model.folder)),
-        "Data": records.description,
-        "Precision": f"{arguments.precision} on {device}",
-        "Speed": f"{found.seconds:.1f} s, {found.images_per_second:.1f} images/s",
-        "Command": shlex.join([names.COMMAND, *sys.argv[1:]]),
-    }
-    if reference := found.reference():
-        facts["Reference"] = hub_card_in_words(reference)
+    check_options(options, records)
     title = f"{_short(arguments.model)} on {_short(arguments.data)}"
     out = arguments.out or Path("evaluation") / _folder_name(title)
+    _make_folder(out)
+    with EvaluationProgress(len(records)) as progress:
+        found = evaluate_records(model, records, options, on_batch=progress.advance)
+    facts = _facts(arguments, model, records, found)
     report = write_report(
         out, found.outcomes, records, title=title, facts=facts, metrics=found.metrics, unreadable=found.unreadable
     )
@@ -130,10 +102,37 @@ def run(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if found.unreadable else 0
 
 
-def _part(data: "DataSplits", split: str | None) -> "Records":
-    """Returns the part to measure; says on stderr what was found out about the data."""
+def _opened(arguments: argparse.Namespace) -> "tuple[OpenedModel, Records]":
+    """Returns the model and the pictures to measure it on; says on stderr what is to be known of them."""
+    folder = local_path(arguments.model)
+
+    # Deferred for the same reason: these bring torch.
+    from modelscope_beit.data.sources import open_data
+    from modelscope_beit.model_folder.opening import open_model
+    from modelscope_beit.network.device import find_device
+    from modelscope_beit.training.reopening import DIVISION_FILE
+    from modelscope_beit.training.run_folder import OUTPUT
+
+    device = str(find_device(arguments.device))
+    # The folder of a run has the model folder that belongs to it inside.
+    is_run = (folder / OUTPUT / names.CONFIGURATION_FILE).is_file()
+    trust = arguments.trust_remote_code
+    model = open_model(folder / OUTPUT if is_run else folder, device=device, trust_remote_code=trust)
+    # The model's names help data whose labels are numbers; a selection of classes needs the data's own names.
+    known_names = None if arguments.only_data_classes else model.class_names
+    data = open_data(arguments.data, seed=_UNUSED_SEED, class_names=known_names, divide=False)
     for note in data.notes:
         _tell(note)
+    if is_run and data.validation is None and (folder / DIVISION_FILE).is_file():
+        _tell(
+            f"{folder} was trained on a part of its data. To measure the pictures that it has not seen: "
+            f"{names.COMMAND} evaluate {arguments.model} {folder / DIVISION_FILE}"
+        )
+    return model, _part(data, arguments.split)
+
+
+def _part(data: "DataSplits", split: str | None) -> "Records":
+    """Returns the part to measure."""
     parts = {"validation": data.validation, "train": data.train}
     wanted = parts if split is None else [split]
     for name in wanted:
@@ -151,6 +150,38 @@ def _short(name: str) -> str:
 
 def _folder_name(title: str) -> str:
     return re.sub(r"[^\w.-]+", "_", title).strip("._")
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes the folder before the long work, so that this does not end with an error about it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"The report's folder {folder} cannot be made ({error}); choose another by --out."
+        ) from error
+
+
+def _facts(
+    arguments: argparse.Namespace, model: "OpenedModel", records: "Records", found: "Evaluation"
+) -> dict[str, str]:
+    """Returns what a reader of the report wants to know of the run."""
+    # Deferred for the same reason: torch.
+    from modelscope_beit.checkpoints.files import file_digest
+    from modelscope_beit.evaluation.hub_card import hub_card_in_words
+    from modelscope_beit.model_folder.opening import find_weight_file
+
+    facts = {
+        "Model": f"{arguments.model} ({found.num_parameters:,} parameters)",
+        "Weights": file_digest(find_weight_file(model.folder)),
+        "Data": records.description,
+        "Precision": f"{arguments.precision} on {next(model.network.parameters()).device}",
+        "Speed": f"{found.seconds:.1f} s, {found.images_per_second:.1f} images/s",
+        "Command": shlex.join([names.COMMAND, *sys.argv[1:]]),
+    }
+    if reference := found.reference():
+        facts["Reference"] = hub_card_in_words(reference)
+    return facts
 
 
 def _as_json(found: "Evaluation", intervals: Mapping[str, "Interval"], report: Path) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Numbers -> SVG elements for report.html: confusion matrix, reliability diagram, accuracy by coverage.
 
 Colours are classes of report_style.py, so that light and dark pages share one drawing. What a shape means is in its
-<title>, which browsers show under the pointer and screen readers speak.
+<title>, which browsers show under the pointer.
 """
 
 from collections.abc import Sequence

@@ -83,7 +83,7 @@ def evaluate_records(
     Raises SettingsError before a picture is read if the model does not know a class of the data or if an option cannot
     be used, and ImageError if no picture can be read.
     """
-    _check(options, records)
+    check_options(options, records)
     answers = None if options.real is None else read_real_labels(options.real)
     num_parameters = sum(parameter.numel() for parameter in model.network.parameters())
     network, records, class_names, columns = _matched(model, records, options)
@@ -115,7 +115,8 @@ def evaluate_records(
     return Evaluation(outcomes, metrics, reasons(records, left_out, model.transform), num_parameters, seconds)
 
 
-def _check(options: EvaluationOptions, records: Records) -> None:
+def check_options(options: EvaluationOptions, records: Records) -> None:
+    """Raises SettingsError for metrics that do not fit the data and numbers that are too small."""
     chosen_metrics(options.metrics, is_multi_label=records.is_multi_label)
     lowest = {"batch_size": (options.batch_size, 1), "workers": (options.workers, 0)}
     problems = [f"{name} must be at least {low}, not {value}" for name, (value, low) in lowest.items() if value < low]

@@ -60,7 +60,7 @@ def _mistake(mistake: Mistake) -> str:
     else:
         # Small pictures are PNG; their pixels are shown as squares, not blurred.
         kind = ' class="icon"' if mistake.picture.startswith("data:image/png") else ""
-        picture = f'<img{kind} src="{text(mistake.picture)}" alt="{text(mistake.source)}" loading="lazy">'
+        picture = f'<img{kind} src="{text(mistake.picture)}" alt="{text(mistake.source)}">'
     return (
         f"<figure>{picture}<figcaption><dl>"
         f"<dt>said</dt><dd>{name(mistake.prediction)}, {percent(mistake.score)}</dd>"

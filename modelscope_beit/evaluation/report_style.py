@@ -30,7 +30,7 @@ figcaption dd { margin: 0 0 0 3.6rem; color: var(--ink); } figcaption dd.path { 
 .scrolls { overflow: auto; max-width: 100%; } .scrolls.tall { max-height: 36rem; border: 1px solid var(--line); }
 table { border-collapse: collapse; font-size: .93rem; } caption { text-align: left; }
 th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-td { overflow-wrap: anywhere; }
+td { overflow-wrap: anywhere; } td:not(.number) { min-width: 8rem; }
 .facts th { font-weight: normal; color: var(--faded); white-space: nowrap; }
 .facts td { white-space: pre-wrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -57,6 +57,7 @@ SCRIPT = """
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
+    if (!head.textContent) return;
     const isNumber = head.classList.contains("number");
     const value = row => {
       const words = row.cells[column].textContent;

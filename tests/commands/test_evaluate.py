@@ -173,6 +173,14 @@ def test_evaluate__says_what_is_wrong_before_it_works(
     assert not Path("evaluation").exists()
 
 
+def test_evaluate__cannot_write_where_a_file_is(
+    tiny_model_folder: Path, class_folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("taken").write_text("a file")
+    assert beit_evaluate(tiny_model_folder, class_folders, "--out", "taken") == WRONG_USAGE
+    assert "The report's folder taken cannot be made" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("data", ["nowhere/", "nowhere.csv"])
 def test_evaluate__says_where_it_looked_for_data(
     tiny_model_folder: Path, data: str, capsys: pytest.CaptureFixture[str]

@@ -157,6 +157,6 @@ def test_report_page__opens_in_a_browser(hostile_page: str, tmp_path: Path) -> N
         text=True,
         timeout=120,
     )
-    assert done.stdout.count("<button") == 6
+    assert done.stdout.count("<button") == 5
     assert "Content Security Policy" not in done.stderr
     assert "<title>taken" not in done.stdout
