@@ -20,6 +20,7 @@ from modelscope_beit.images.mixing import mix
 from modelscope_beit.training.interruption import Interruption
 from modelscope_beit.training.job import TrainingJob, TrainingResult
 from modelscope_beit.training.milestones import check_losses, finish, pass_milestones
+from modelscope_beit.training.optimizer import set_learning_rates, set_momenta
 from modelscope_beit.training.run import Run, open_run
 
 
@@ -117,16 +118,9 @@ def _mixed(run: Run, batch: Batch, iteration: int) -> tuple[Tensor, Tensor]:
 
 
 def _set_rates(run: Run, iteration: int) -> None:
-    groups = run.optimizer.param_groups
-    for group, rate in zip(groups, run.schedule.learning_rates(iteration), strict=True):
-        group["lr"] = rate
-    if run.momentum is None:
-        return
-    for group, momentum in zip(groups, run.momentum.momenta(iteration), strict=True):
-        if "momentum" in group:
-            group["momentum"] = momentum
-        else:
-            group["betas"] = (momentum, *group["betas"][1:])
+    set_learning_rates(run.optimizer, run.schedule.learning_rates(iteration))
+    if run.momentum is not None:
+        set_momenta(run.optimizer, run.momentum.momenta(iteration))
 
 
 def _groups(run: Run, epoch: int, start: int) -> Generator[list[Batch], None, None]:

@@ -26,7 +26,7 @@ from modelscope_beit.training.ema import WeightAverage
 from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.losses import LossFunction, build_loss
-from modelscope_beit.training.optimizer import build_optimizer
+from modelscope_beit.training.optimizer import build_optimizer, momenta_of
 from modelscope_beit.training.run_folder import RunFolder, newest_state
 from modelscope_beit.training.run_log import RunLog
 from modelscope_beit.training.run_state import Progress, restore
@@ -90,17 +90,7 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
         notes.append(f"Going on from {resumed[0]} after iteration {progress.iterations} of {total}.")
     meta = _meta(job, accelerator)
     folder = _open_folder(job, progress, is_main=accelerator.is_main_process, is_resumed=resumed is not None)
-    log = RunLog(
-        job.work_dir,
-        job.timestamp,
-        is_main=accelerator.is_main_process,
-        total_iterations=total,
-        iterations_per_epoch=per_epoch if recipe.iterations is None else None,
-        interval=recipe.log_interval,
-        tensorboard=recipe.tensorboard,
-        meta=meta,
-    )
-    with log:
+    with _open_log(job, accelerator, per_epoch, total, meta) as log:
         if progress.iterations:
             log.resumed(progress.iterations)
         for note in (*job.notes, *notes):
@@ -171,6 +161,7 @@ def _schedule(job: TrainingJob, optimizer: torch.optim.Optimizer, per_epoch: int
         iterations_per_epoch=per_epoch,
         epochs=job.recipe.epochs,
         iterations=job.recipe.iterations,
+        base_lr=job.recipe.optimizer.lr,
     )
 
 
@@ -179,7 +170,7 @@ def _momentum(job: TrainingJob, optimizer: torch.optim.Optimizer, per_epoch: int
         return None
     return MomentumSchedule(
         job.recipe.momentum,
-        [group["momentum"] if "momentum" in group else group["betas"][0] for group in optimizer.param_groups],
+        momenta_of(optimizer),
         iterations_per_epoch=per_epoch,
         epochs=job.recipe.epochs,
         iterations=job.recipe.iterations,
@@ -217,6 +208,19 @@ def _meta(job: TrainingJob, accelerator: Accelerator) -> dict[str, Any]:
         "modelscope_beit_version": __version__,
         "num_processes": accelerator.num_processes,
     }
+
+
+def _open_log(job: TrainingJob, accelerator: Accelerator, per_epoch: int, total: int, meta: dict[str, Any]) -> RunLog:
+    return RunLog(
+        job.work_dir,
+        job.timestamp,
+        is_main=accelerator.is_main_process,
+        total_iterations=total,
+        iterations_per_epoch=per_epoch if job.recipe.iterations is None else None,
+        interval=job.recipe.log_interval,
+        tensorboard=job.recipe.tensorboard,
+        meta=meta,
+    )
 
 
 def _open_folder(job: TrainingJob, progress: Progress, *, is_main: bool, is_resumed: bool) -> RunFolder | None:
