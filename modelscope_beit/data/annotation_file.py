@@ -57,10 +57,11 @@ def read_annotation_file(file: Path, *, class_names: Sequence[str] | None = None
     image, label = find_columns(_columns(rows), str(file))
     _refuse_gaps(rows, image, label, file)
     paths = [os.path.join(file.parent, row.columns[image]) for row in rows]
+    values = [row.columns[label] for row in rows]
     beside = file.parent / CLASS_FILE
     everything = label_pictures(
         FilePictures(paths),
-        _several([row.columns[label] for row in rows], class_names),
+        values if file.suffix.lower() == ".jsonl" else _several(values, class_names),
         class_names=class_names,
         near=str(beside) if beside.is_file() else paths[0],
         description=f"the file {file}",
@@ -128,12 +129,11 @@ def _refuse_gaps(rows: Sequence[_Row], image: str, label: str, file: Path) -> No
         raise SettingsError(f"{file}: a path and a label are expected on every line, but {some_mistakes(gaps)}.")
 
 
-def _several(labels: list[Any], class_names: Sequence[str] | None) -> list[Any]:
+def _several(texts: list[str], class_names: Sequence[str] | None) -> list[Any]:
     """The labels as lists if one of them is several, written "cat;dog"; a class may also be called so."""
     known = set(class_names or ())
-    texts = [label for label in labels if isinstance(label, str)]
-    if len(texts) < len(labels) or not any(_BETWEEN_LABELS in text and text not in known for text in texts):
-        return labels
+    if not any(_BETWEEN_LABELS in text and text not in known for text in texts):
+        return texts
     return [[part.strip() for part in text.split(_BETWEEN_LABELS) if part.strip()] for text in texts]
 
 

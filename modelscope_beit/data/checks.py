@@ -21,17 +21,17 @@ _MANY_FILES = 10_000
 
 @dataclass
 class DataFindings:
-    """What was found in data that can be used."""
+    """What was found in data that can be used: what was looked at, and what it is like."""
 
-    _rows: list[tuple[str, str]] = field(default_factory=list)
+    table: list[tuple[str, str]] = field(default_factory=list)
 
     def rows(self) -> list[tuple[str, str]]:
-        """Returns the findings as the rows of a table: what was looked at, and what it is like."""
-        return list(self._rows)
+        """Returns the findings as the rows of a table."""
+        return list(self.table)
 
     def add(self, name: str, text: str) -> None:
         """Adds a row."""
-        self._rows.append((name, text))
+        self.table.append((name, text))
 
 
 def check_data(
@@ -89,6 +89,8 @@ def _check_classes(
             f"the training and the validation data must have the same classes in the same order, but they have "
             f"{some_of(parts[0].class_names)} and {some_of(parts[1].class_names)}"
         )
+    if len({part.is_multi_label for part in parts}) == 2:
+        problems.append("the training and the validation data must both have one class a picture, or both several")
     for part in parts[:1]:
         count = len(part.class_names)
         findings.add("Class names", some_of(part.class_names))
