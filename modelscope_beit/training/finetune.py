@@ -140,7 +140,7 @@ def _groups(run: Run, epoch: int, start: int) -> Generator[list[Batch], None, No
     )
     # Closing the batches ends their threads.
     with closing(batches):
-        left = run.iterations_per_epoch - start
+        left = min(run.iterations_per_epoch - start, run.total_iterations - run.progress.iterations)
         while left > 0 and (group := list(islice(batches, min(recipe.accumulation, left)))):
             left -= len(group)
             yield group

@@ -18,6 +18,9 @@ from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.start_configuration import counted_sections, with_class_count
 
+# Keys, at the top and in `train`, that say where one run took place.
+_OF_ONE_RUN = frozenset(("work_dir", "resume_from", "load_from", "device", "gpu_ids", "no_validate"))
+
 
 @dataclass(frozen=True)
 class Start:
@@ -85,7 +88,8 @@ def prepare(start: Start, open_data: Callable[[], TrainingData]) -> Prepared:
     class_names = data.train.class_names
     configuration = with_class_count(start.configuration, start.original, class_names)
     settings, recipe = read_recipe(configuration, where=start.where, original=start.original)
-    settings = replace(settings, class_names=class_names, class_names_file=None)
+    extra = _without_places(settings.extra)
+    settings = replace(settings, class_names=class_names, class_names_file=None, extra=extra)
     findings = check_data(data.train, data.validation, num_classes=settings.model.num_classes)
     notes = [*data.notes, *_head_note(start, class_names, known_names)]
     if recipe.validates and data.validation is None:
@@ -137,6 +141,15 @@ def class_names_of(folder: Path, weights: Path) -> tuple[str, ...] | None:
     if weights.parent == folder and file.is_file():
         return read_labels(file)
     return None
+
+
+def _without_places(extra: Mapping[str, object]) -> dict[str, object]:
+    """Returns the rest of a configuration as it goes into the model folder: without paths and devices of this run."""
+    kept = {name: value for name, value in extra.items() if name not in _OF_ONE_RUN}
+    train = kept.get("train")
+    if isinstance(train, dict):
+        kept["train"] = {name: value for name, value in train.items() if name not in _OF_ONE_RUN}
+    return kept
 
 
 def _start_weights(start: Start, recipe: Recipe) -> Path:
