@@ -47,7 +47,8 @@ def _names_of_folders(paths: Sequence[str], labels: np.ndarray) -> tuple[str, ..
     """The names of the pictures' folders, if each class has one folder of its own; otherwise None."""
     folders: dict[int, str] = {}
     for path, label in zip(paths, labels.tolist(), strict=True):
-        if folders.setdefault(label, os.path.dirname(path)) != os.path.dirname(path):
+        folder = os.path.dirname(path)
+        if folders.setdefault(label, folder) != folder:
             return None
     names = [os.path.basename(folders[label]) for label in sorted(folders)]
     is_complete = sorted(folders) == list(range(len(folders)))
