@@ -128,7 +128,7 @@ def _matched(
     model: OpenedModel, records: Records, options: EvaluationOptions
 ) -> tuple[nn.Module, Records, tuple[str, ...], tuple[int, ...] | None]:
     """Returns network and records that count the same classes, their names, and the model's numbers of a selection."""
-    network = _LikePipeline(model.network)
+    network = LikePipeline(model.network)
     if options.real is not None and len(model.class_names) != len(imagenet_1k_labels()):
         raise SettingsError(
             f"ReaL labels ({options.real}) are about the 1,000 classes of ImageNet, but the model in {model.folder} "
@@ -155,7 +155,7 @@ def _not_empty(batches: Iterable[Batch], records: Records, left_out: Sequence[in
         )
 
 
-class _LikePipeline(nn.Module):
+class LikePipeline(nn.Module):
     """A classifier in its fast form, for pictures of the size that it was built for; as it is, for others."""
 
     def __init__(self, classifier: BeitClassifier) -> None:

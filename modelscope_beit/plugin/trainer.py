@@ -1,11 +1,11 @@
 """The trainer that ModelScope builds for `image-classification`: as scripts know it, around our own loop."""
 
-import functools
 import json
-import os
+import logging
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,6 @@ from modelscope_beit.errors import ModelFolderError, SettingsError, require
 from modelscope_beit.model_folder.label_files import read_labels
 from modelscope_beit.model_folder.opening import find_weight_file, read_folder_settings
 from modelscope_beit.plugin.host_fixes import register_over
-from modelscope_beit.plugin.hub import download_model
-from modelscope_beit.plugin.model import ClassificationModel
 from modelscope_beit.plugin.routing import is_ours
 from modelscope_beit.plugin.trainer_arguments import (
     TrainerArguments,
@@ -43,7 +41,7 @@ from modelscope_beit.plugin.trainer_configuration import (
     plain_configuration,
     set_max_epochs,
 )
-from modelscope_beit.settings.problems import shown
+from modelscope_beit.plugin.trainer_model import given_classifier, model_folder
 from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.finetune import finetune
@@ -59,8 +57,7 @@ from modelscope_beit.training.run_evaluation import (
 from modelscope_beit.training.start_configuration import complete_configuration, with_training_sections
 
 _STOCK_MODULE = "modelscope.trainers.cv.image_classifition_trainer"
-# A trainer asks twice: for its kind, and when it is made.
-_download = functools.cache(download_model)
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 class BeitImageClassificationTrainer(BaseTrainer):
@@ -97,9 +94,9 @@ class BeitImageClassificationTrainer(BaseTrainer):
     ) -> None:
         arguments = read_arguments(kwargs)
         refuse_unused_objects(data_collator=data_collator, preprocessor=preprocessor, optimizers=optimizers)
-        self._given_model = _classifier_in(model)
+        self._given_model = given_classifier(model)
         self._temporary_folder: tempfile.TemporaryDirectory[str] | None = None
-        folder = _model_folder(model, cfg_file, model_revision)
+        folder = model_folder(model, cfg_file, model_revision)
         self.cfg_file = cfg_file or str(folder / names.CONFIGURATION_FILE)
         if not Path(self.cfg_file).is_file():
             raise ModelFolderError(f"There is no configuration at {self.cfg_file}; give a model folder, or cfg_file.")
@@ -116,7 +113,7 @@ class BeitImageClassificationTrainer(BaseTrainer):
     @classmethod
     def _instantiate(cls, **kwargs: Any) -> BaseTrainer:
         """Builds the trainer, or the stock one for a model folder that needs mmcls."""
-        folder = _model_folder(kwargs.get("model"), kwargs.get("cfg_file"), kwargs.get("model_revision"))
+        folder = model_folder(kwargs.get("model"), kwargs.get("cfg_file"), kwargs.get("model_revision"))
         if is_ours(folder):
             return cls(**kwargs)
         stock = require(_STOCK_MODULE, extra="openmmlab", purpose="to train networks of mmcls")
@@ -172,9 +169,11 @@ class BeitImageClassificationTrainer(BaseTrainer):
         records = records_of(
             self.eval_dataset, class_names=trained.settings.class_names, data_prefix=self._data_prefix()
         )
-        found = evaluate(trained, records, recipe)
+        found = evaluate(trained, records, recipe, on_batch=_progress(self.logger))
         if not found.is_main:
             return None
+        if found.reference is not None:
+            self.logger.info(f"For comparison: {found.reference}")
         if isinstance(records, Records):
             report = write_evaluation(
                 Path(self.work_dir), trained, found, records, source=self._source, command=_command_line()
@@ -283,33 +282,19 @@ class BeitImageClassificationTrainer(BaseTrainer):
         return self.cfg.dataset.get("data_prefix") or ""
 
 
-def _model_folder(model: Any, cfg_file: str | None, revision: str | None) -> Path:
-    """Returns the folder of a model; only a hub id is looked up at the hub, and downloaded if need be.
+def _progress(logger: logging.Logger) -> Callable[[int], None]:
+    """Returns a function that counts measured pictures and says now and then how many this process has seen."""
+    start = last = time.monotonic()
+    seen = 0
 
-    The host's own get_or_download_model_dir asks the hub about local folders, too.
-    """
-    if isinstance(model, str | os.PathLike):
-        path = Path(model).expanduser()
-        if path.exists():
-            return path if path.is_dir() else path.parent
-        return _download(str(model), revision=revision)
-    if cfg_file is not None:
-        return Path(cfg_file).absolute().parent
-    if isinstance(model, ClassificationModel):
-        return Path(model.model_dir)
-    raise SettingsError(
-        f"model is {shown(model)}; a hub id, a model folder or a ClassificationModel is expected, or else cfg_file."
-    )
+    def count(pictures: int) -> None:
+        nonlocal last, seen
+        seen += pictures
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            logger.info(f"{seen:,} pictures, {seen / (last - start):.1f} images/s")
 
-
-def _classifier_in(model: Any) -> ClassificationModel | None:
-    """Returns a model that was given as an object; SettingsError for one whose weights nobody here could use."""
-    if model is None or isinstance(model, str | os.PathLike | ClassificationModel):
-        return model if isinstance(model, ClassificationModel) else None
-    raise SettingsError(
-        f"model is a {type(model).__name__}; a hub id, a model folder or a ClassificationModel is expected. The stock "
-        "trainer would leave the object out and build the network of cfg_file; give only cfg_file for that."
-    )
+    return count
 
 
 def _command_line() -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
 
 from modelscope_beit.checkpoints.load import load_classifier
 from modelscope_beit.data.batches import evaluation_batches
@@ -15,15 +14,15 @@ from modelscope_beit.data.class_names import match_names
 from modelscope_beit.data.records import Records
 from modelscope_beit.data.streamed import StreamedRecords
 from modelscope_beit.errors import CheckpointError, ModelFolderError
+from modelscope_beit.evaluation.hub_card import hub_card_in_words, hub_card_numbers
 from modelscope_beit.evaluation.measuring import measure
 from modelscope_beit.evaluation.metrics import metrics_of
+from modelscope_beit.evaluation.of_records import LikePipeline
 from modelscope_beit.evaluation.outcomes import Outcomes
 from modelscope_beit.evaluation.report import HTML_FILE, write_report
 from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.label_files import imagenet_1k_labels
-from modelscope_beit.network.classifier import BeitClassifier
-from modelscope_beit.network.inference_form import inference_form
 from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.problems import plain
 from modelscope_beit.settings.recipe import Recipe, read_recipe
@@ -45,11 +44,15 @@ class Trained:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured; metrics: mmcls's keys, in percent. is_main: this process is the one that writes."""
+    """What was measured; metrics: mmcls's keys, in percent. is_main: this process is the one that writes.
+
+    reference: what the hub's card says of this model on these data, in words; None if it says nothing.
+    """
 
     outcomes: Outcomes
     metrics: dict[str, float | np.ndarray]
     is_main: bool
+    reference: str | None
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def evaluate(
     )
     precision = "fp32" if recipe.precision == "auto" else choose_precision(recipe.precision, accelerator.device)
     outcomes = measure(
-        _LikePipeline(network),
+        LikePipeline(network),
         batches,
         class_names=class_names,
         device=accelerator.device,
@@ -152,7 +155,12 @@ def evaluate(
     )
     wanted = recipe.final_evaluation
     metrics = metrics_of(outcomes, wanted.metrics, wanted.options)
-    return Evaluation(outcomes, metrics, accelerator.is_main_process)
+    card = hub_card_numbers(
+        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        class_names=class_names,
+        pictures=len(outcomes),
+    )
+    return Evaluation(outcomes, metrics, accelerator.is_main_process, hub_card_in_words(card) if card else None)
 
 
 def _matched(records: Records | StreamedRecords, class_names: tuple[str, ...]) -> Records | StreamedRecords:
@@ -180,21 +188,6 @@ def _without_training(configuration: Mapping[str, object]) -> dict[str, object]:
     return dict(content)
 
 
-class _LikePipeline(nn.Module):
-    """A classifier in its fast form, for pictures of the size that it was built for; as it is, for others."""
-
-    def __init__(self, classifier: BeitClassifier) -> None:
-        super().__init__()
-        self.fast = inference_form(classifier, in_place=True)
-        self.classifier = classifier
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Returns logits (N, K) of images (N, 3, H, W)."""
-        fits = images.shape[2:] == self.classifier.settings.backbone.image_size
-        logits: Tensor = (self.fast if fits else self.classifier)(images)
-        return logits
-
-
 def report_on_run(job: TrainingJob) -> RunReport | None:
     """Measures what a run has trained on its validation data and writes report.html and report.json beside it.
 
@@ -215,7 +208,9 @@ def write_evaluation(
     folder: Path, trained: Trained, found: Evaluation, records: Records, *, source: str, command: str
 ) -> Path:
     """Writes the report of an evaluation into a folder and returns its page; source: the model, as a person says it."""
-    facts = {"model": source, "weights": str(trained.weights), "data": records.description, "command": command}
+    facts = {"Model": source, "Weights": str(trained.weights), "Data": records.description, "Command": command}
+    if found.reference is not None:
+        facts["The hub's card says"] = found.reference
     return write_report(folder, found.outcomes, records, title=f"{source} on {records.description}", facts=facts)
 
 

@@ -129,7 +129,8 @@ def test_trained_weights__takes_what_the_record_names(tmp_path: Path, caplog: py
     assert "epoch_3.pth takes its place" in caplog.text
     (tmp_path / "run.json").write_text(json.dumps(record | {"best": {}}))
     assert trained_weights(tmp_path) == tmp_path / "epoch_3.pth"
-    (tmp_path / "epoch_2.pth").unlink(), (tmp_path / "epoch_3.pth").unlink()
+    (tmp_path / "epoch_2.pth").unlink()
+    (tmp_path / "epoch_3.pth").unlink()
     with pytest.raises(CheckpointError, match="are gone"):
         trained_weights(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps({"checkpoints": [], "best": {}}))
