@@ -1,10 +1,12 @@
 """Records -> batches for the network, the same ones for any number of threads and from any place of an epoch on.
 
-Threads, not processes, read and augment: Pillow's and numpy's work on pixels releases Python's lock, which is held for
-about an eighth of the time of a picture of 500x375 pixels (random crop, affine, colour). Measured with two cores, one
-of them busy: 131 pictures/s by two threads, 100 by two processes. Threads also begin in a millisecond, where processes
-take 0.16 s an epoch if they can be forked and 5 s each if not (macOS, Windows, Python 3.14); they need no shared
-memory, which containers lack; they cannot be killed without a word; and a script needs no `if __name__ == ...`.
+Threads, not processes, read and augment: what Pillow, numpy and OpenCV do to pixels releases Python's lock. Measured
+with pictures of 500x375 pixels, RandomResizedCrop, RandAugment and RandomErasing on two cores that others used too:
+163 to 233 pictures/s by two threads, 108 to 111 by two processes. The lock is held for about a quarter of the time, so
+one process cannot use more than four or five cores for this; for more GPUs there are more processes.
+Threads begin in a millisecond, where four processes take 0.16 s an epoch if they can be forked and 21 s if not (macOS,
+Windows, Python 3.14); they need no shared memory, which containers lack; they cannot be killed without a word; and a
+script needs no `if __name__ == "__main__"`.
 """
 
 from collections import deque

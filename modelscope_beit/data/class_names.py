@@ -36,7 +36,7 @@ def known_names(picture: str | Path | None, given: Sequence[str] | None) -> list
     """
     class_file = None if picture is None else find_class_file(picture)
     known = [] if class_file is None else [KnownNames(read_class_file(class_file), str(class_file))]
-    return known if given is None else [*known, KnownNames(tuple(given), "the class names given")]
+    return [*known, KnownNames(tuple(given), "the class names given")] if given else known
 
 
 def class_label_names(feature: Any) -> KnownNames | None:

@@ -87,7 +87,7 @@ def test_known_names__prefers_the_file_to_the_configuration(tmp_path: Path) -> N
     (tmp_path / "classname.txt").write_text("cat\ndog\n")
     known = known_names(tmp_path / "1.jpg", ["Katze", "Hund"])
     assert [names.names for names in known] == [("cat", "dog"), ("Katze", "Hund")]
-    assert known_names(None, None) == []
+    assert known_names(None, None) == known_names(None, []) == []
 
 
 @pytest.mark.parametrize(
