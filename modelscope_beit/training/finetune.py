@@ -23,6 +23,9 @@ from modelscope_beit.training.milestones import check_losses, finish, pass_miles
 from modelscope_beit.training.optimizer import set_learning_rates, set_momenta
 from modelscope_beit.training.run import Run, open_run
 
+# Sets the random numbers of mixing apart from those of pictures, which come from (seed, epoch, row).
+_MIXING = 0x6D6978
+
 
 def finetune(job: TrainingJob) -> TrainingResult:
     """Trains until the recipe's end, a signal or an error, and returns how it ended.
@@ -113,7 +116,7 @@ def _mixed(run: Run, batch: Batch, iteration: int) -> tuple[Tensor, Tensor]:
         return images, targets
     if targets.ndim == 1:
         targets = F.one_hot(targets, run.job.settings.model.num_classes)
-    rng = np.random.default_rng((run.job.recipe.seed, iteration, run.accelerator.process_index))
+    rng = np.random.default_rng((run.job.recipe.seed, iteration, run.accelerator.process_index, _MIXING))
     return mix(images, targets.float(), mixing, rng)
 
 
