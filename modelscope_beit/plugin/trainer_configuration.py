@@ -1,5 +1,6 @@
 """The trainer's configuration: as scripts see it (ModelScope's Config, which they change), and as a plain mapping."""
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,8 @@ from modelscope_beit.plugin.trainer_arguments import TrainerArguments
 from modelscope_beit.settings.problems import plain, shown
 
 DEFAULT_WORK_DIR = "./work_dir"
+# Where make_config puts the trainer's arguments, beside train.resume_from and train.load_from.
+_ARGUMENTS = ("work_dir", "device", "gpu_ids", "fp16", "no_validate", "deterministic", "seed")
 
 
 def make_config(content: Mapping[str, object], file: Path, arguments: TrainerArguments, seed: int) -> Config:
@@ -36,14 +39,16 @@ def make_config(content: Mapping[str, object], file: Path, arguments: TrainerArg
 def modified_config(cfg: Config, cfg_modify_fn: Callable[[Config], Any] | None) -> Config:
     """Returns what the function makes of the configuration.
 
-    The function may change it in place and return nothing, or return another one, which then counts as a whole.
+    The function may change it in place and return nothing, or return another one, which then counts as a whole; only
+    the trainer's arguments are added where it lacks them. A new train.work_dir counts too, as TrainingArgs writes it.
     Raises SettingsError if it returns something else, or a configuration that describes no network.
     """
     if cfg_modify_fn is None:
         return cfg
+    before = copy.deepcopy(cfg)
     returned = cfg_modify_fn(cfg)
     if returned is None or returned is cfg:
-        return cfg
+        return _with_new_work_dir(cfg, before)
     if isinstance(returned, Mapping):
         returned = Config(plain(returned), filename=cfg.filename)
     if not isinstance(returned, Config):
@@ -57,7 +62,10 @@ def modified_config(cfg: Config, cfg_modify_fn: Callable[[Config], Any] | None) 
             "What it returns replaces the model's configuration: change the one that it gets, and return that one. "
             "With ModelScope's TrainingArgs: pass --use_model_config true."
         )
-    return returned
+    for name in _ARGUMENTS:
+        if name not in returned:
+            returned[name] = before[name]
+    return _with_new_work_dir(returned, before)
 
 
 def set_max_epochs(cfg: Config, max_epochs: int | None) -> int | None:
@@ -86,6 +94,13 @@ def plain_configuration(cfg: Config) -> dict[str, object]:
     if isinstance(augments, dict) and augments and all(place.isdecimal() for place in augments):
         mm_model["train_cfg"]["augments"] = [one for one in augments.values() if not _is_class_count(one)]
     return configuration
+
+
+def _with_new_work_dir(cfg: Config, before: Config) -> Config:
+    new = cfg.get("train", {}).get("work_dir")
+    if new is not None and new != before.train.get("work_dir") and cfg.work_dir == before.work_dir:
+        cfg.work_dir = new
+    return cfg
 
 
 def _is_class_count(value: object) -> bool:

@@ -77,6 +77,8 @@ def finish(run: Run, *, was_interrupted: bool) -> TrainingResult:
         run.folder.finish()
         if best:
             run.log.note(f"Best: {best['key']} {best['score']:.4f} at epoch {best['epoch']}, {best['file']}.")
+    # What follows in any process may ask for the files of the first one.
+    run.accelerator.wait_for_everyone()
     output = work_dir / OUTPUT
     return TrainingResult(
         iterations=run.progress.iterations,

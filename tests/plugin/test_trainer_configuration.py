@@ -92,6 +92,31 @@ def test_modified_config__counts_however_it_is_returned(
     assert cfg.work_dir == "./work_dir"
 
 
+def test_modified_config__keeps_arguments_that_a_new_configuration_lacks(
+    tiny_model_folder: Path, content: dict[str, Any]
+) -> None:
+    cfg = config_of(tiny_model_folder, content, work_dir="w", device="cpu", no_validate=True)
+    returned = modified_config(cfg, lambda _: Config(copy.deepcopy(content)))
+    assert (returned.work_dir, returned.device, returned.no_validate, returned.seed) == ("w", "cpu", True, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"train.work_dir": "a"}, "a"),
+        ({"work_dir": "b"}, "b"),
+        ({"train.work_dir": "a", "work_dir": "b"}, "b"),
+        ({}, "w"),
+    ],
+)
+def test_modified_config__a_new_work_dir_counts(
+    tiny_model_folder: Path, content: dict[str, Any], changes: dict[str, str], expected: str
+) -> None:
+    content["train"]["work_dir"] = "of the file"
+    cfg = config_of(tiny_model_folder, content, work_dir="w")
+    assert modified_config(cfg, lambda found: found.merge_from_dict(changes)).work_dir == expected
+
+
 def test_modified_config__refuses_what_is_no_configuration(tiny_model_folder: Path, content: dict[str, Any]) -> None:
     cfg = config_of(tiny_model_folder, content)
     assert modified_config(cfg, None) is cfg
