@@ -57,6 +57,10 @@ def readers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture.save(folder / name)
         picture.resize((300, 200)).save(folder / "photos" / name)
     Image.new("L", (50, 80)).save(folder / "photos" / "grey.jpg")
+    for name, picture in zip(("cat", "dog"), helpers.photographs(), strict=True):
+        (folder / "pets" / name).mkdir(parents=True)
+        for number in range(10):
+            picture.crop((40 * number, 0, 40 * number + 60, 60)).save(folder / "pets" / name / f"{number}.jpg")
     (folder / "script.py").write_text("import sys\nassert sys.argv[1:] == ['--its-own', '--options']\n")
     backbone = BackboneSettings(width=128, depth=2, num_heads=2, mlp_hidden=256)
     network = helpers.with_random_weights(build_classifier(ModelSettings(backbone)))
@@ -92,6 +96,7 @@ def test_blocks__run_in_order(readers_folder: Path, shell: dict[str, str]) -> No
         run_block(block, readers_folder, shell)
     assert (readers_folder / "photos.csv").read_text(encoding="utf-8").count("\n") == 1 + 3
     assert (readers_folder / "my_model" / "configuration.json").exists()
+    assert (readers_folder / "evaluation" / "report.html").exists()
 
 
 def test_blocks_by_hand__compile_and_name_what_exists() -> None:
