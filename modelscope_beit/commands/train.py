@@ -11,6 +11,7 @@ Examples:
 """
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from modelscope_beit import names
 from modelscope_beit.commands.model_argument import local_path
+from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.overrides import apply_overrides, short_keys_help
 
 # Option -> the short key that it sets.
@@ -59,6 +61,10 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Trains and returns 0, or 130 after an interruption. Raises BeitError for what a person can mend."""
     timestamp = time.strftime("%Y%m%d_%H%M%S")
+    if arguments.out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SettingsError(
+            "Several processes need one folder for their run, and each has a clock of its own: give --out."
+        )
     out: Path = arguments.out or Path("runs") / f"{Path(arguments.data).name or 'data'}_{timestamp}"
     folder = local_path(arguments.model)
 

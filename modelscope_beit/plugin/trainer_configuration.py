@@ -27,7 +27,8 @@ def make_config(content: Mapping[str, object], file: Path, arguments: TrainerArg
     cfg.train.resume_from = arguments.resume_from or cfg.train.get("resume_from")
     # A file's own load_from is a path on the machine of whoever trained it.
     cfg.train.load_from = arguments.load_from
-    cfg.device = arguments.device or cfg.get("device") or "auto"
+    # A file that asks for a GPU was written where there was one.
+    cfg.device = arguments.device or ("cpu" if cfg.get("device") == "cpu" else "auto")
     cfg.gpu_ids = list(arguments.gpu_ids or [0])[:1]
     cfg.fp16 = cfg.get("fp16") if arguments.fp16 is None else arguments.fp16 or None
     cfg.no_validate = arguments.no_validate

@@ -99,6 +99,14 @@ def test_train__names_the_run_after_the_data(
     assert job.reopening["data"] == str(photos), "a relative path means nothing elsewhere"
 
 
+def test_train__several_processes_need_a_name(
+    model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", str(model), str(photos)]) == 2
+    assert "give --out" in capsys.readouterr().err
+
+
 def test_train__takes_the_recipe_of_a_file(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,15 @@ def test_make_config__falls_back_to_the_file(tiny_model_folder: Path, content: d
     assert config_of(tiny_model_folder, content, fp16=False).fp16 is None
 
 
+@pytest.mark.parametrize(
+    ("own", "given", "expected"), [("cuda", None, "auto"), ("cpu", None, "cpu"), ("cpu", "gpu", "gpu")]
+)
+def test_make_config__device(
+    tiny_model_folder: Path, content: dict[str, Any], own: str, given: str | None, expected: str
+) -> None:
+    assert config_of(tiny_model_folder, content | {"device": own}, device=given).device == expected
+
+
 def test_make_config__takes_what_the_model_cards_assign(tiny_model_folder: Path, content: dict[str, Any]) -> None:
     content["model"]["mm_model"]["train_cfg"] = {"augments": [{"type": "BatchMixup", "alpha": 0.8, "num_classes": 5}]}
     cfg = config_of(tiny_model_folder, content)

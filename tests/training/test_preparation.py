@@ -119,13 +119,13 @@ def test_prepare__takes_the_weights_that_load_from_names(start: Start, tmp_path:
 
 
 def test_prepare__the_model_folder_gets_no_paths_of_this_run(start: Start) -> None:
-    start.configuration.update(work_dir="/home/me/run", device="cpu")
+    start.configuration.update(work_dir="somewhere/else", device="cpu")
     start.configuration["train"] |= {"load_from": str(start.weights), "resume_from": None}  # type: ignore[operator]
     prepared = prepare(start, data)
     assert str(start.folder) not in json.dumps(prepared.settings.extra)
-    assert "/home/me" not in json.dumps(prepared.settings.extra)
+    assert "somewhere" not in json.dumps(prepared.settings.extra)
     assert prepared.settings.extra["train"]["max_epochs"] == 3  # type: ignore[index]
-    assert prepared.configuration["work_dir"] == "/home/me/run", "the run's own configuration keeps them"
+    assert prepared.configuration["work_dir"] == "somewhere/else", "the run's own configuration keeps them"
 
 
 def test_class_names_of__weights_before_the_file_beside_them(tiny_model_folder: Path, tmp_path: Path) -> None:
