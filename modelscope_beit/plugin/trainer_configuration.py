@@ -31,6 +31,9 @@ def make_config(content: Mapping[str, object], file: Path, arguments: TrainerArg
     cfg.device = arguments.device or ("cpu" if cfg.get("device") == "cpu" else "auto")
     cfg.gpu_ids = list(arguments.gpu_ids or [0])[:1]
     cfg.fp16 = cfg.get("fp16") if arguments.fp16 is None else arguments.fp16 or None
+    if arguments.fp16:
+        # The keyword goes before the file's own word for the same thing.
+        cfg.train.pop("precision", None)
     cfg.no_validate = arguments.no_validate
     cfg.deterministic = arguments.deterministic
     cfg.seed = seed

@@ -17,6 +17,7 @@ STOCK_MODEL = "from modelscope.models.cv.image_classification import Classificat
 STOCK_PREPROCESSORS = (
     "import modelscope.preprocessors.image\nfrom modelscope.preprocessors import ImageClassificationMmcvPreprocessor"
 )
+STOCK_TRAINER = "from modelscope.trainers.cv.image_classifition_trainer import ImageClassifitionTrainer"
 OUR_MODULES = "import modelscope_beit.plugin.{0}".format
 ORDERS = {
     "ours alone": [OURS],
@@ -27,6 +28,8 @@ ORDERS = {
     "stock pipeline before ours": [STOCK_PIPELINE, OURS],
     "stock pipeline after ours": [OURS, STOCK_PIPELINE],
     "stock pipeline after our pipeline": [OUR_MODULES("pipeline"), STOCK_PIPELINE],
+    "stock trainer before ours": [STOCK_TRAINER, OURS],
+    "stock trainer after our trainer": [OUR_MODULES("trainer"), STOCK_TRAINER],
     "stock pipeline between": [OURS, STOCK_PIPELINE, OUR_MODULES("pipeline")],
     "all stock classes before ours": [STOCK_MODEL, STOCK_PREPROCESSORS, STOCK_PIPELINE, OURS],
     "all stock classes after ours": [
@@ -48,11 +51,13 @@ import importlib
 from modelscope.models.builder import MODELS
 from modelscope.pipelines.builder import PIPELINES
 from modelscope.preprocessors.builder import PREPROCESSORS
+from modelscope.trainers.builder import TRAINERS
 from modelscope.utils.import_utils import LazyImportModule
 for registry, group, names in (
     (PIPELINES, {names.TASK!r}, {names.PIPELINES!r}),
     (PREPROCESSORS, {names.PREPROCESSOR_GROUP!r}, {(names.PREPROCESSOR, names.BYPASS_PREPROCESSOR)!r}),
     (MODELS, {names.TASK!r}, {(names.MODEL,)!r}),
+    (TRAINERS, {names.TRAINER_GROUP!r}, {(names.TRAINER,)!r}),
 ):
     for name in names:
         LazyImportModule.import_module((registry.name.upper(), group, name))

@@ -315,3 +315,20 @@ def test_evaluate__refuses_weights_whose_classes_nobody_names(model_folder: Path
     (model_folder / "pytorch_model.pt").unlink()
     with pytest.raises(ModelFolderError, match="no weights"):
         build(str(model_folder), tmp_path, eval_dataset=training_jobs.crops(3)).evaluate()
+
+
+def test_train__from_a_stream_in_iterations(model_folder: Path, tmp_path: Path, train_dataset: MsDataset) -> None:
+    def count_iterations(cfg: Any) -> None:
+        cfg.train.runner = {"type": "IterBasedRunner", "max_iters": 3}
+        del cfg.train["max_epochs"]
+
+    stream = MsDataset(train_dataset.ds_instance.to_iterable_dataset())
+    arguments = {"train_dataset": stream, "cfg_modify_fn": count_iterations, "fp16": True}
+    trainer = build(str(model_folder), tmp_path, no_validate=True, **arguments)
+    assert trainer.max_epochs is None
+    trainer.train()
+    assert (Path(trainer.work_dir) / "iter_3.pth").exists()
+    with pytest.raises(SettingsError, match="a stream; while training, data with a length are expected"):
+        build(str(model_folder), tmp_path, eval_dataset=stream, **arguments).train()
+    trainer.eval_dataset = stream
+    assert 0 <= trainer.evaluate()["accuracy_top-1"] <= 100
