@@ -12,7 +12,7 @@ script needs no `if __name__ == "__main__"`.
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -41,7 +41,7 @@ class Batch:
 
     images: (N, 3, H, W) float32. labels: (N,) int64, or (N, K) float32 zeros and ones of multi-label data.
     indices: (N,) int64, the rows of the records; of a stream the places in this epoch's order.
-    weights: (N,) float32: 1; or 0 for the row of a process that the last batch of an epoch has no row for.
+    weights: (N,) float32: 1; or 0 for the row of a process that the last batch has no row for; it does not count.
     global_size: rows of all processes together, those with weight 0 not counted.
     """
 
@@ -116,7 +116,7 @@ def training_batches(
     else:
         stream_seed = int(np.random.default_rng((seed, epoch, _STREAM)).integers(1 << 32))
         rows = _streamed_rows(records, stream_seed, start_batch * batch_size * world_size)
-    plans = _plans(rows, batch_size, rank, world_size, fill=True)
+    plans = _plans(rows, batch_size, rank, world_size)
     return _batches(records, plans, prepare, workers, batch_size)
 
 
@@ -129,12 +129,13 @@ def evaluation_batches(
     rank: int,
     world_size: int,
 ) -> Generator[Batch, None, None]:
-    """Yields the batches of one process, in the order of the records; each row is in one batch of one process.
+    """Yields the batches of one process, in the order of the records; each row counts in one batch of one process.
 
-    All weights are 1; processes may have different numbers of batches. Raises as training_batches does.
+    All processes have equally many batches: in the last one, a process without a row gets one with weight 0.
+    Raises as training_batches does.
     """
     rows = map(_Row, range(len(records))) if isinstance(records, Records) else _streamed_rows(records, None, skipped=0)
-    plans = _plans(rows, batch_size, rank, world_size, fill=False)
+    plans = _plans(rows, batch_size, rank, world_size)
     return _batches(records, plans, lambda row, picture: transform(picture), workers, batch_size)
 
 
@@ -148,15 +149,14 @@ def _streamed_rows(records: StreamedRecords, seed: int | None, skipped: int) -> 
     return (_Row(number, record=record) for number, record in islice(numbered, skipped, None))
 
 
-def _plans(rows: Iterable[_Row], batch_size: int, rank: int, world_size: int, *, fill: bool) -> Iterator[_Plan]:
-    """Deals out the rows of each global batch to the processes. fill: a process without one gets one of weight 0."""
+def _plans(rows: Iterable[_Row], batch_size: int, rank: int, world_size: int) -> Iterator[_Plan]:
+    """Deals out the rows of each global batch to the processes; one without a row gets the first one, weight 0."""
     remaining = iter(rows)
     while everybody := list(islice(remaining, batch_size * world_size)):
         mine = everybody[rank::world_size]
-        if not mine and fill:
-            mine = [_Row(everybody[0].number, everybody[0].occurrence, everybody[0].record, weight=0.0)]
-        if mine:
-            yield _Plan(mine, len(everybody))
+        if not mine:
+            mine = [replace(everybody[0], weight=0.0)]
+        yield _Plan(mine, len(everybody))
 
 
 def _batches(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +39,9 @@ def measure(
     """Returns what the network answers for all pictures of all processes, the same on each of them.
 
     network: images (N, 3, H, W) -> logits (N, K), on `device`: a classifier or its inference form. It is put into
-        eval mode, and back afterwards. If it needs all processes for one pass (FSDP), each needs as many batches.
-    batches: this process's share of the pictures, as data/batches.py makes it. Labels with two dimensions make it
-        multi-label data, and scores sigmoids instead of a softmax.
+        eval mode, and back afterwards.
+    batches: this process's share of the pictures, as data/batches.py makes it; rows of weight 0 do not count. Labels
+        with two dimensions make it multi-label data, and scores sigmoids instead of a softmax.
     class_names: K names; none: the class numbers stand for them.
     precision: "fp32", or "bf16" or "fp16" for autocast. Scores are computed in float64 from the logits and rounded to
         float32 once, as `pipeline` does, so both give the same answer.
@@ -55,6 +56,9 @@ def measure(
     with _in_eval_mode(network), torch.no_grad(), autocast:
         for batch in batches:
             logits = network(batch.images.to(device, non_blocking=True))
+            batch, logits = _counted(batch, logits)
+            if len(logits) == 0:
+                continue
             # Autocast's narrow types end here. Not every accelerator has float64.
             logits = (logits if device.type == "cuda" else logits.cpu()).double()
             is_finite = logits.isfinite().all(dim=1).cpu()
@@ -64,6 +68,15 @@ def measure(
                 on_batch(len(batch.indices))
     own = _Part(joined(parts) if parts else None, len(strange), min(strange, default=-1))
     return _together(_gathered(own))
+
+
+def _counted(batch: Batch, logits: Tensor) -> tuple[Batch, Tensor]:
+    """Returns the rows that count. The others went through the network because all processes may have to at once."""
+    counts = batch.weights > 0
+    if counts.all():
+        return batch, logits
+    rows = {name: getattr(batch, name)[counts] for name in ("images", "labels", "indices", "weights")}
+    return replace(batch, **rows), logits[counts.to(logits.device)]
 
 
 def _outcomes(logits: Tensor, batch: Batch, class_names: Sequence[str]) -> Outcomes:

@@ -156,12 +156,13 @@ class BeitBackbone(nn.Module):
         return self
 
     def _run(self, block: nn.Module, tokens: Tensor, shared: Tensor | None, grid: tuple[int, int]) -> Tensor:
-        assert isinstance(block, Block)
-        bias = self.attention_bias(block, shared, grid)
+        def bias_of(block: Block) -> Tensor | None:
+            return self.attention_bias(block, shared, grid)
+
         if self.settings.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            recomputed: Tensor = checkpoint(block, tokens, bias, use_reentrant=False)
+            recomputed: Tensor = checkpoint(block, tokens, bias_of, use_reentrant=False)
             return recomputed
-        output: Tensor = block(tokens, bias)
+        output: Tensor = block(tokens, bias_of)
         return output
 
     def _bias(self, table: Tensor, grid: tuple[int, int]) -> Tensor:

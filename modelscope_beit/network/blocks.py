@@ -118,8 +118,13 @@ class Block(nn.Module):
             self.gamma_1 = nn.Parameter(torch.full((settings.width,), settings.layer_scale_init))
             self.gamma_2 = nn.Parameter(torch.full((settings.width,), settings.layer_scale_init))
 
-    def forward(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
-        """Returns (N, T, C) from tokens (N, T, C) and the bias of the attention logits (A, T, T)."""
+    def forward(self, tokens: Tensor, bias_of: Callable[["Block"], Tensor | None]) -> Tensor:
+        """Returns (N, T, C) from tokens (N, T, C).
+
+        bias_of: gives the bias of this block's attention logits (A, T, T). It is asked in here, because it may come
+        from a weight of the block, and where processes share a network (FSDP) these are whole in here only.
+        """
+        bias = bias_of(self)
         tokens = self._add_branch(tokens, lambda some: self.attn(self.norm1(some), bias), self.gamma_1)
         return self._add_branch(tokens, lambda some: self.mlp(self.norm2(some)), self.gamma_2)
 

@@ -1,16 +1,29 @@
 """Opens Accelerate for a run: device, precision, processes. Nothing else decides where a step runs."""
 
+import atexit
 import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+import torch.distributed
 from accelerate import Accelerator, DistributedDataParallelKwargs, GradScalerKwargs
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch import Tensor, nn
 
+from modelscope_beit.network.blocks import Block
 from modelscope_beit.network.device import find_device
+from modelscope_beit.settings.optimizer_step import GradientClip
 from modelscope_beit.settings.recipe import Recipe
+from modelscope_beit.training.sharded_state import whole
 
 _logger = logging.getLogger(__name__)
 _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def open_accelerator(recipe: Recipe) -> Accelerator:
@@ -19,7 +32,7 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
     Raises SettingsError for a device that is not there.
     """
     device = find_device(recipe.device)
-    if device.type == "cuda" and device.index is not None:
+    if device.type == "cuda" and device.index is not None and "LOCAL_RANK" not in os.environ:
         torch.cuda.set_device(device)
     # Accelerate keeps its state for the whole process; a second run may want another precision or device.
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -36,12 +49,82 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
             GradScalerKwargs(init_scale=recipe.loss_scale, growth_interval=2**31 - 1, backoff_factor=0.9999999)
         )
     precision = choose_precision(recipe.precision, device)
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=_ACCELERATE_NAMES[precision],
         cpu=device.type == "cpu",
         kwargs_handlers=handlers,
+        fsdp_plugin=_sharding(precision),
         # The schedule counts iterations of all processes together, as mmcv does.
         step_scheduler_with_optimizer=False,
+    )
+    if _wants_shards() and not is_sharded(accelerator):
+        _logger.warning("FSDP needs several GPUs; each process keeps the whole network.")
+    # NCCL complains about groups that nobody has ended.
+    atexit.register(_end_processes)
+    return accelerator
+
+
+def prepare_network(
+    accelerator: Accelerator, classifier: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[nn.Module, Any]:
+    """Returns the network and the optimizer for all processes, on the device."""
+    with warnings.catch_warnings():
+        # torch 2.15 has another word for broadcast_buffers; Accelerate and older versions of torch do not know it.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+        network, prepared = accelerator.prepare(classifier, optimizer)
+    return network, prepared
+
+
+def clip_gradients(accelerator: Accelerator, network: nn.Module, clip: GradientClip) -> Tensor:
+    """Scales the gradients down to the norm that is allowed and returns the one that they had."""
+    return whole(accelerator.clip_grad_norm_(network.parameters(), clip.max_norm, clip.norm_type))
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Tells whether each process keeps a part of the network only (FSDP)."""
+    return accelerator.distributed_type == DistributedType.FSDP
+
+
+@contextmanager
+def leaving_after_errors() -> Iterator[None]:
+    """Lets this process end at once after an error in the block: others may wait for it, so it must not for them."""
+    try:
+        yield
+    except BaseException:
+        atexit.unregister(_end_processes)
+        raise
+
+
+def _end_processes() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _wants_shards() -> bool:
+    # What `accelerate launch --use_fsdp` tells its processes.
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def _sharding(precision: str) -> FullyShardedDataParallelPlugin | None:
+    """Returns how FSDP divides the network: block by block. None: it was not asked for."""
+    if not _wants_shards():
+        return None
+    # Deferred: it takes half a second to import, and runs without FSDP never need it.
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    narrow = MixedPrecisionPolicy(
+        param_dtype=_DTYPES.get(precision), reduce_dtype=torch.float32, output_dtype=torch.float32
+    )
+    if os.environ.get("FSDP_VERSION") == "1":
+        _logger.warning("FSDP version 2 takes the place of version 1: the same numbers; files have ordinary names.")
+    return FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        reshard_after_forward=os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() != "false",
+        auto_wrap_policy="TRANSFORMER_BASED_WRAP",
+        transformer_cls_names_to_wrap=[Block.__name__],
+        mixed_precision_policy=narrow,
+        # Every process has read the start weights anyway.
+        cpu_ram_efficient_loading=False,
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from modelscope_beit.data.batches import Batch, training_batches
 from modelscope_beit.errors import TrainingError
 from modelscope_beit.images.mixing import mix
+from modelscope_beit.training.acceleration import clip_gradients
 from modelscope_beit.training.interruption import Interruption
 from modelscope_beit.training.job import TrainingJob, TrainingResult
 from modelscope_beit.training.milestones import check_losses, finish, pass_milestones
@@ -47,13 +48,13 @@ def _train_epoch(run: Run, interruption: Interruption) -> bool:
     run.network.train()
     began = time.perf_counter()
     with closing(_groups(run, epoch, start)) as groups:
-        for group in groups:
+        for group in run.processes.each(groups):
             data_seconds = time.perf_counter() - began
             losses, norm = train_step(run, group)
             seconds = (time.perf_counter() - began) / len(group)
             for batch, loss in zip(group, losses, strict=True):
                 _count_iteration(run, epoch, batch, loss, norm, data_seconds / len(group), seconds)
-            is_stopped = _somebody_was_told_to_stop(run, interruption)
+            is_stopped = run.processes.any(interruption.name is not None)
             pass_milestones(run, len(group), is_last=is_stopped)
             if is_stopped or run.progress.iterations >= run.total_iterations:
                 return is_stopped
@@ -61,10 +62,10 @@ def _train_epoch(run: Run, interruption: Interruption) -> bool:
     return False
 
 
-def train_step(run: Run, group: list[Batch]) -> tuple[list[Tensor], float | Tensor | None]:
+def train_step(run: Run, group: list[Batch]) -> tuple[list[Tensor], Tensor | None]:
     """Makes one step of the optimizer with the batches of a group.
 
-    Returns the mean loss of each batch (in this process), and the gradient's norm before clipping, if it is clipped.
+    Returns the mean loss of each batch, and the gradient's norm before clipping, if it is clipped.
     Where a GPU's memory does not suffice, the batches are computed in twice as many pieces from then on; the
     gradient is the same sum.
     """
@@ -78,8 +79,7 @@ def train_step(run: Run, group: list[Batch]) -> tuple[list[Tensor], float | Tens
             _halve_pieces(run, group, error)
     norm = None
     if run.job.recipe.clip is not None:
-        clip = run.job.recipe.clip
-        norm = run.accelerator.clip_grad_norm_(run.network.parameters(), clip.max_norm, clip.norm_type)
+        norm = clip_gradients(run.accelerator, run.network, run.job.recipe.clip)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     return losses, norm
@@ -103,8 +103,9 @@ def _accumulate_gradients(run: Run, group: list[Batch]) -> list[Tensor]:
                 loss = (run.loss_of(run.network(some), wanted) * weight).sum()
                 run.accelerator.backward(loss * share)
             total += loss.detach()
-        losses.append(total / weights.sum().clamp(min=1))
-    return losses
+        losses.append(total / batch.global_size)
+    means: Tensor = run.accelerator.reduce(torch.stack(losses), reduction="sum")
+    return list(means)
 
 
 def _mixed(run: Run, batch: Batch, iteration: int) -> tuple[Tensor, Tensor]:
@@ -150,7 +151,7 @@ def _groups(run: Run, epoch: int, start: int) -> Generator[list[Batch], None, No
 
 
 def _count_iteration(
-    run: Run, epoch: int, batch: Batch, loss: Tensor, norm: float | Tensor | None, data_seconds: float, seconds: float
+    run: Run, epoch: int, batch: Batch, loss: Tensor, norm: Tensor | None, data_seconds: float, seconds: float
 ) -> None:
     rates = run.schedule.learning_rates(run.progress.iterations)
     if run.average is not None:
@@ -170,14 +171,6 @@ def _count_iteration(
     # On a GPU, looking at a loss waits for it.
     if run.accelerator.device.type == "cpu" or run.progress.iterations % run.job.recipe.log_interval == 0:
         check_losses(run)
-
-
-def _somebody_was_told_to_stop(run: Run, interruption: Interruption) -> bool:
-    """Tells whether any process got a signal; all processes get the same answer after the same step."""
-    if run.accelerator.num_processes == 1:
-        return interruption.name is not None
-    told = torch.tensor(float(interruption.name is not None), device=run.accelerator.device)
-    return bool(run.accelerator.reduce(told, reduction="sum").item() > 0)
 
 
 def _halve_pieces(run: Run, group: list[Batch], error: Exception) -> None:

@@ -1,12 +1,13 @@
 """What happens between steps: validation, checkpoints, the best one, the model folder, and the end."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from modelscope_beit import names
-from modelscope_beit.data.batches import evaluation_batches
+from modelscope_beit.data.batches import Batch, evaluation_batches
 from modelscope_beit.errors import TrainingError
 from modelscope_beit.evaluation.measuring import measure
 from modelscope_beit.evaluation.metrics import metrics_of
@@ -15,7 +16,7 @@ from modelscope_beit.settings.evaluation import is_better, is_due
 from modelscope_beit.training.job import TrainingResult
 from modelscope_beit.training.run import Run
 from modelscope_beit.training.run_card import run_card
-from modelscope_beit.training.run_folder import OUTPUT
+from modelscope_beit.training.run_folder import OUTPUT, RunFolder
 from modelscope_beit.training.run_state import capture
 
 
@@ -56,7 +57,7 @@ def check_losses(run: Run) -> None:
         return
     number = first + int(bad[0])
     epoch, place = divmod(number, run.iterations_per_epoch)
-    kept = run.folder.record["checkpoints"] if run.folder is not None else []
+    kept = run.processes.gathered(run.folder and run.folder.record["checkpoints"])[0]
     raise TrainingError(
         f"The loss became {losses[bad[0]].item()} at iteration {number + 1} (epoch {epoch + 1}, batch {place + 1}). "
         f"The last good checkpoint is {kept[-1]['file'] if kept else 'none yet: the start weights'}. A lower "
@@ -139,10 +140,9 @@ def _validate(run: Run) -> dict[str, Any]:
 
 def _metrics(run: Run) -> dict[str, Any]:
     recipe = run.job.recipe
-    batches = _evaluation_batches(run)
     outcomes = measure(
-        run.accelerator.unwrap_model(run.network),
-        batches,
+        run.network,
+        _evaluation_batches(run),
         class_names=run.job.settings.class_names or (),
         device=run.accelerator.device,
         precision=run.precision,
@@ -151,9 +151,9 @@ def _metrics(run: Run) -> dict[str, Any]:
     return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in metrics.items()}
 
 
-def _evaluation_batches(run: Run) -> Any:
+def _evaluation_batches(run: Run) -> Iterator[Batch]:
     assert run.job.validation is not None, "callers have asked whether there is validation data"
-    return evaluation_batches(
+    batches = evaluation_batches(
         run.job.validation,
         run.evaluation_transform,
         batch_size=run.job.recipe.evaluation_batch_size,
@@ -161,6 +161,7 @@ def _evaluation_batches(run: Run) -> Any:
         rank=run.accelerator.process_index,
         world_size=run.accelerator.num_processes,
     )
+    return run.processes.each(batches)
 
 
 @torch.no_grad()
@@ -170,8 +171,8 @@ def _log_validation_loss(run: Run) -> None:
     sums = torch.zeros(2, dtype=torch.float64)
     for batch in _evaluation_batches(run):
         logits = run.network(batch.images.to(run.accelerator.device))
-        losses = run.loss_of(logits, batch.labels.to(run.accelerator.device))
-        sums += torch.tensor([losses.sum().item(), len(losses)], dtype=torch.float64)
+        losses = run.loss_of(logits, batch.labels.to(run.accelerator.device)).cpu() * batch.weights
+        sums += torch.tensor([losses.sum().item(), batch.weights.sum().item()], dtype=torch.float64)
     sums = run.accelerator.reduce(sums.float().to(run.accelerator.device), reduction="sum")
     loss: Tensor = sums[0] / sums[1].clamp(min=1)
     run.log.evaluated(
@@ -182,15 +183,19 @@ def _log_validation_loss(run: Run) -> None:
 def _save(run: Run, best: dict[str, Any], *, is_regular: bool) -> None:
     """Writes what is due: the newest checkpoint, the best one, and the model folder of the best or newest weights."""
     state = capture(run.accelerator, run.network, run.optimizer, run.average, run.progress)
-    if run.folder is None:
-        return
+    with run.processes.together():
+        if run.folder is not None:
+            _write(run, run.folder, state, best, is_regular=is_regular)
+
+
+def _write(run: Run, folder: RunFolder, state: dict[str, Any], best: dict[str, Any], *, is_regular: bool) -> None:
     recipe = run.job.recipe
     meta = {**run.meta, "epoch": _epoch(run), "iter": run.progress.iterations}
     path = None
     if is_regular:
         by_epoch = recipe.checkpoint.by_epoch and _epoch_is_complete(run)
         name = f"epoch_{_epoch(run)}.pth" if by_epoch else f"iter_{run.progress.iterations}.pth"
-        path = run.folder.save(
+        path = folder.save(
             name,
             state,
             meta,
@@ -198,8 +203,8 @@ def _save(run: Run, best: dict[str, Any], *, is_regular: bool) -> None:
             create_symlink=recipe.checkpoint.create_symlink,
         )
     if best:
-        run.folder.save_best(best, state, meta, same_as=path)
-    if best or not run.folder.record["best"]:
+        folder.save_best(best, state, meta, same_as=path)
+    if best or not folder.record["best"]:
         card = run_card(
             run.job,
             best,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from modelscope_beit import __version__
@@ -21,12 +21,19 @@ from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.images.training_transform import TrainingTransform
 from modelscope_beit.network.classifier import BeitClassifier, build_classifier
 from modelscope_beit.settings.evaluation import check_metrics
-from modelscope_beit.training.acceleration import choose_precision, open_accelerator
+from modelscope_beit.training.acceleration import (
+    choose_precision,
+    is_sharded,
+    leaving_after_errors,
+    open_accelerator,
+    prepare_network,
+)
 from modelscope_beit.training.ema import WeightAverage
 from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.losses import LossFunction, build_loss
 from modelscope_beit.training.optimizer import build_optimizer, momenta_of
+from modelscope_beit.training.processes import Processes
 from modelscope_beit.training.run_folder import RunFolder, newest_state
 from modelscope_beit.training.run_log import RunLog
 from modelscope_beit.training.run_state import Progress, restore
@@ -37,13 +44,15 @@ from modelscope_beit.training.schedule import MomentumSchedule, Schedule
 class Run:
     """A run on its way.
 
-    network, optimizer: as Accelerate prepared them. average: of the weights, if the recipe wants one.
+    processes: all that take part. network, optimizer: as Accelerate prepared them. average: of the weights, if the
+    recipe wants one.
     iterations_per_epoch, total_iterations: batches of the loader. folder: None in processes that do not write.
     meta: what checkpoints say beside the weights. unchecked: losses that nobody has looked at yet.
     """
 
     job: TrainingJob
     accelerator: Accelerator
+    processes: Processes
     network: nn.Module
     optimizer: Any
     schedule: Schedule
@@ -71,6 +80,9 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
     recipe = job.recipe
     _check_metrics(job)
     accelerator = open_accelerator(recipe)
+    processes = Processes(accelerator.num_processes)
+    if recipe.ema is not None and is_sharded(accelerator):
+        raise SettingsError("The EMA hook and FSDP do not go together: shards are not averaged. Remove one of them.")
     set_seed(recipe.seed, deterministic=recipe.deterministic)
     resumed = newest_state(Path(recipe.resume_from).expanduser()) if recipe.resume_from else None
     classifier, notes = _classifier(job, is_resumed=resumed is not None)
@@ -78,9 +90,7 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
     optimizer = build_optimizer(classifier, recipe.optimizer, fused=_can_fuse(accelerator))
     if recipe.compile:
         classifier.compile()
-    network, prepared = accelerator.prepare(classifier, optimizer)
-    if average is not None and accelerator.distributed_type == DistributedType.FSDP:
-        raise SettingsError("The EMA hook and FSDP do not go together: shards are not averaged. Remove one of them.")
+    network, prepared = prepare_network(accelerator, classifier, optimizer)
     per_epoch, total = _lengths(job, accelerator.num_processes)
     # Processes drop different paths; everything else that is random is drawn from (seed, epoch, sample).
     set_seed(recipe.seed, device_specific=True, deterministic=recipe.deterministic)
@@ -89,8 +99,10 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
         progress = restore(resumed[1], accelerator, network, prepared, average)
         notes.append(f"Going on from {resumed[0]} after iteration {progress.iterations} of {total}.")
     meta = _meta(job, accelerator)
-    folder = _open_folder(job, progress, is_main=accelerator.is_main_process, is_resumed=resumed is not None)
-    with _open_log(job, accelerator, per_epoch, total, meta) as log:
+    with processes.together():
+        folder = _open_folder(job, progress, is_main=accelerator.is_main_process, is_resumed=resumed is not None)
+        log = _open_log(job, accelerator, per_epoch, total, meta)
+    with log, leaving_after_errors():
         if progress.iterations:
             log.resumed(progress.iterations)
         for note in (*job.notes, *notes):
@@ -98,6 +110,7 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
         yield Run(
             job=job,
             accelerator=accelerator,
+            processes=processes,
             network=network,
             optimizer=prepared,
             schedule=_schedule(job, optimizer, per_epoch),
@@ -133,7 +146,7 @@ def _classifier(job: TrainingJob, *, is_resumed: bool) -> tuple[BeitClassifier, 
 
 def _can_fuse(accelerator: Accelerator) -> bool:
     """Fused optimizers compute on whole tensors of float32; shards have no fused form on every version of torch."""
-    return accelerator.device.type in ("cpu", "cuda") and accelerator.distributed_type != DistributedType.FSDP
+    return accelerator.device.type in ("cpu", "cuda") and not is_sharded(accelerator)
 
 
 def _lengths(job: TrainingJob, world_size: int) -> tuple[int, int]:

@@ -29,6 +29,7 @@ from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.acceleration import choose_precision, open_accelerator
 from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.preparation import class_names_of
+from modelscope_beit.training.processes import Processes
 from modelscope_beit.training.run_folder import RunFolder
 
 _logger = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ def evaluate(
     precision = "fp32" if recipe.precision == "auto" else choose_precision(recipe.precision, accelerator.device)
     outcomes = measure(
         LikePipeline(network),
-        batches,
+        Processes(accelerator.num_processes).each(batches),
         class_names=class_names,
         device=accelerator.device,
         precision=precision,

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from modelscope_beit.checkpoints.files import write_atomically
 from modelscope_beit.checkpoints.pickled import read_pickled
 from modelscope_beit.errors import CheckpointError
 from modelscope_beit.training.ema import WeightAverage
+from modelscope_beit.training.sharded_state import divided_like, whole_values
 
 # What a checkpoint of ours has under "training"; a file of mmcv has nothing there.
 _FORMAT = 1
@@ -47,21 +47,22 @@ def capture(
     "state_dict" holds the weights that are to be used: the average, if there is one; those that are trained are then
     under "training".
     """
-    weights = accelerator.get_state_dict(network)
+    keep = accelerator.is_main_process
+    weights = whole_values(accelerator.unwrap_model(network).state_dict(), keep=keep)
     training: dict[str, Any] = {
         "format": _FORMAT,
         "iterations": progress.iterations,
         "chunks": progress.chunks,
         "best": dict(progress.best),
         "world_size": accelerator.num_processes,
-        "random": _gathered(accelerator, _random_state()),
+        "random": gather_object([_random_state()]),
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
     }
     if average is not None:
         training["trained_weights"] = weights
         with average.in_place_of_weights():
-            weights = {name: tensor.clone() for name, tensor in accelerator.get_state_dict(network).items()}
-    return {"state_dict": weights, "optimizer": _optimizer_state(network, optimizer, accelerator), "training": training}
+            weights = {name: tensor.clone() for name, tensor in accelerator.unwrap_model(network).state_dict().items()}
+    return {"state_dict": weights, "optimizer": _optimizer_state(optimizer, keep=keep), "training": training}
 
 
 def write_state(path: Path, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
@@ -96,11 +97,11 @@ def restore(
 ) -> Progress:
     """Puts a state that was read into a prepared network and optimizer, and returns how far the run had come."""
     training = state.get("training", {})
-    trained = training.get("trained_weights", state["state_dict"])
-    _load_weights(network, trained, accelerator)
+    classifier = accelerator.unwrap_model(network)
+    _load_weights(classifier, training.get("trained_weights", state["state_dict"]))
     if average is not None:
         average.load(state["state_dict"])
-    _load_optimizer(network, optimizer, state["optimizer"], accelerator)
+    _load_optimizer(classifier, optimizer, state["optimizer"])
     if accelerator.scaler is not None and training.get("scaler"):
         accelerator.scaler.load_state_dict(training["scaler"])
     randoms = training.get("random", [])
@@ -110,48 +111,27 @@ def restore(
     return Progress(int(iterations), int(training.get("chunks", 1)), dict(training.get("best", {})))
 
 
-def _load_weights(network: nn.Module, weights: Mapping[str, Tensor], accelerator: Accelerator) -> None:
-    if accelerator.distributed_type == DistributedType.FSDP:
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
-
-        set_model_state_dict(network, dict(weights), options=StateDictOptions(full_state_dict=True))
-    else:
-        accelerator.unwrap_model(network).load_state_dict(dict(weights))
+def _load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    own = network.state_dict()
+    network.load_state_dict({name: divided_like(weight, own.get(name, weight)) for name, weight in weights.items()})
 
 
-def _optimizer_state(network: nn.Module, optimizer: Any, accelerator: Accelerator) -> dict[str, Any]:
+def _optimizer_state(optimizer: Any, *, keep: bool) -> dict[str, Any]:
     """Returns parameter name -> what the optimizer keeps for it, e.g. its moments."""
-    if accelerator.distributed_type == DistributedType.FSDP:
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
-
-        full = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        whole = get_optimizer_state_dict(network, _bare(optimizer), options=full)
-        return {"state": whole["state"]}
     bare = _bare(optimizer)
     kept = {}
     for group in bare.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             if parameter in bare.state:
-                kept[name] = dict(bare.state[parameter])
+                kept[name] = whole_values(bare.state[parameter], keep=keep)
     return {"state": kept}
 
 
-def _load_optimizer(network: nn.Module, optimizer: Any, saved: Mapping[str, Any], accelerator: Accelerator) -> None:
+def _load_optimizer(classifier: nn.Module, optimizer: Any, saved: Mapping[str, Any]) -> None:
     bare = _bare(optimizer)
     kept = saved["state"]
-    if accelerator.distributed_type == DistributedType.FSDP:
-        from torch.distributed.checkpoint.state_dict import (
-            StateDictOptions,
-            get_optimizer_state_dict,
-            set_optimizer_state_dict,
-        )
-
-        groups = get_optimizer_state_dict(network, bare, options=StateDictOptions(full_state_dict=True))["param_groups"]
-        whole = {"state": kept, "param_groups": groups}
-        set_optimizer_state_dict(network, bare, whole, options=StateDictOptions(full_state_dict=True))
-        return
     if kept and not all(isinstance(name, str) for name in kept):
-        kept = _named(kept, saved["param_groups"], accelerator.unwrap_model(network))
+        kept = _named(kept, saved["param_groups"], classifier)
     for group in bare.param_groups:
         for name, parameter in zip(group["names"], group["params"], strict=True):
             if name in kept:
@@ -175,6 +155,7 @@ def _beside(value: Any, parameter: Tensor) -> Any:
     if not isinstance(value, Tensor):
         return value
     # A fused optimizer keeps its step count on the device, others on the processor; both accept this.
+    value = divided_like(value, parameter)
     return (
         value.clone() if value.ndim == 0 and parameter.device.type == "cpu" else value.to(parameter.device, copy=True)
     )
@@ -211,12 +192,3 @@ def _set_random_state(state: Mapping[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, words, next_gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), next_gauss))
-
-
-def _gathered(accelerator: Accelerator, value: Any) -> list[Any]:
-    """Returns the value of each process, in their order."""
-    if accelerator.num_processes == 1:
-        return [value]
-    values: list[Any] = [None] * accelerator.num_processes
-    torch.distributed.all_gather_object(values, value)
-    return values

@@ -51,7 +51,7 @@ def test_block__drop_path_leaves_out_whole_pictures_and_keeps_the_mean() -> None
         block.gamma_2.zero_()
         block.gamma_1.fill_(1.0)
     tokens = torch.randn(1, 5, 32).expand(4000, -1, -1)
-    added = block(tokens, None) - tokens
+    added = block(tokens, lambda block: None) - tokens
     dropped = (added == 0).all(dim=(1, 2))
     assert 0.45 < float(dropped.float().mean()) < 0.55
-    torch.testing.assert_close(added[~dropped][0], 2 * (block.eval()(tokens[:1], None) - tokens[:1])[0])
+    torch.testing.assert_close(added[~dropped][0], 2 * (block.eval()(tokens[:1], lambda block: None) - tokens[:1])[0])
