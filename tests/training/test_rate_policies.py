@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+import helpers
 from modelscope_beit.settings import rate_policies as policies
 from modelscope_beit.settings.rate_policies import Target, WarmUp
 from modelscope_beit.training.rate_policies import length_problem, rate_at, warm_up_factor
@@ -46,7 +47,7 @@ def torch_rates(name, **arguments):
             {"max_lr": 0.2, "total_steps": 41, "div_factor": 10, "final_div_factor": 100, "three_phase": True},
         ),
     ],
-    ids=str,
+    ids=helpers.short_id,
 )
 def test_rate_at__equals_torch(policy, name, arguments):
     arguments = {"total_iters": LENGTH} | arguments if name in ("ConstantLR", "LinearLR") else arguments
