@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import class_folders
 import helpers
+import training_jobs
 from modelscope_beit import names
-from modelscope_beit.commands import demo
-from modelscope_beit.errors import ModelFolderError
+from modelscope_beit.commands import demo, demo_training
+from modelscope_beit.errors import MissingPackageError, ModelFolderError
 from modelscope_beit.model_folder.finding import find_model_folder
 from modelscope_beit.plugin import hub
 from modelscope_beit.prediction.contact_sheet import RIGHT
@@ -32,7 +34,7 @@ socket.socket.connect = refuse
 def arguments(tmp_path: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     demo.add_arguments(parser)
-    return parser.parse_args(["--out", str(tmp_path / "sheets")])
+    return parser.parse_args(["--no-training", "--out", str(tmp_path / "sheets")])
 
 
 def test_demo__runs_without_a_network(tmp_path: Path) -> None:
@@ -41,19 +43,23 @@ def test_demo__runs_without_a_network(tmp_path: Path) -> None:
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(helpers.ROOT)]),
         "MODELSCOPE_CACHE": str(tmp_path / "cache"),
     }
+    class_folders.write_parts(tmp_path / "here" / demo.DIGITS_FOLDER)  # Left as it is: quicker than 1,797 digits.
     command = [sys.executable, "-m", "modelscope_beit", "demo", "--out", "here"]
     finished = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert "did not answer within 2 s" in finished.stdout
     assert names.HUB_BASE in finished.stdout and names.HUB_LARGE in finished.stdout
     rows = [line for line in finished.stdout.splitlines() if ".png" in line and line.endswith(("right ", "wrong "))]
-    assert len(rows) == 20
-    num_right = sum(row.endswith("right ") for row in rows)
+    garments, trained = rows[:20], rows[20:]
+    num_right = sum(row.endswith("right ") for row in garments)
     assert f"{num_right} of 20 right" in finished.stdout
     sheet = Image.open(tmp_path / "here" / demo.SHEET_FILE)
     assert sheet.size == (1264, 1416)
     # Frame, mark and bar of every right answer.
     assert (np.asarray(sheet) == RIGHT).all(axis=2).sum() > num_right * 2500
+    assert sorted(row.split()[1] for row in trained) == sorted(training_jobs.CLASSES)
+    for written in ("here/run/report.html", "here/run/curves.png", "here/run/output"):
+        assert written in finished.stdout and (tmp_path / written).exists()
 
 
 def test_run__asks_a_hub_that_answers(
@@ -97,6 +103,33 @@ def test_run__offline_asks_nobody(arguments: argparse.Namespace, monkeypatch: py
     monkeypatch.setattr(hub, "hub_answers", fail)
     arguments.offline = True
     assert demo.run(arguments) == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "told"),
+    [
+        ("write_digits", MissingPackageError("pip install scikit-learn"), "Left out: pip install scikit-learn"),
+        ("fine_tune", KeyboardInterrupt("resume_from=[1]"), "Left out: resume_from=[1]"),
+        ("fine_tune", KeyboardInterrupt(), "Left out: skipped"),
+    ],
+)
+def test_run__goes_on_without_training(
+    arguments: argparse.Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    function: str,
+    error: BaseException,
+    told: str,
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(demo_training, "write_digits", lambda folder: None)
+    monkeypatch.setattr(demo_training, function, fail)
+    arguments.no_training, arguments.offline = False, True
+    assert demo.run(arguments) == 0
+    before, found, after = capsys.readouterr().out.partition(told)
+    assert found and "Contact sheet" in before and names.HUB_LARGE in after
 
 
 def test_run__says_where_the_sheet_cannot_go(arguments: argparse.Namespace, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def part(layer: float, packages: str = "") -> Part:
 # The packages that `require` asks for count as imports too.
 PARTS = {
     "__main__": part(6),
-    "commands": part(6, "rich matplotlib numpy PIL pyarrow"),
+    "commands": part(6, "rich matplotlib numpy PIL pyarrow sklearn"),
     "plugin": part(5, "modelscope modelscope_hub torch numpy PIL"),
     "openmmlab": part(4, "mmcv mmcls torch numpy"),
     "training": part(3.8, "torch numpy accelerate matplotlib rich tensorboard"),
