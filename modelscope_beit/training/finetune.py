@@ -93,12 +93,11 @@ def _accumulate_gradients(run: Run, group: list[Batch]) -> list[Tensor]:
         weights = batch.weights.to(run.accelerator.device)
         # Processes are averaged, and the last batch may be uneven: so each sample counts by the global batch.
         share = run.accelerator.num_processes / (batch.global_size * len(group))
-        pieces = min(run.progress.chunks, len(images))
+        parts = (tensor.chunk(run.progress.chunks) for tensor in (images, targets, weights))
+        pieces = list(zip(*parts, strict=True))
         total = torch.zeros((), device=run.accelerator.device)
-        for number, (some, wanted, weight) in enumerate(
-            zip(images.chunk(pieces), targets.chunk(pieces), weights.chunk(pieces), strict=True), start=1
-        ):
-            is_last = position == len(group) - 1 and number == len(images.chunk(pieces))
+        for number, (some, wanted, weight) in enumerate(pieces, start=1):
+            is_last = position == len(group) - 1 and number == len(pieces)
             with nullcontext() if is_last else run.accelerator.no_sync(run.network):
                 loss = (run.loss_of(run.network(some), wanted) * weight).sum()
                 run.accelerator.backward(loss * share)
