@@ -115,7 +115,7 @@ def _sharding(precision: str) -> FullyShardedDataParallelPlugin | None:
     narrow = MixedPrecisionPolicy(
         param_dtype=_DTYPES.get(precision), reduce_dtype=torch.float32, output_dtype=torch.float32
     )
-    if os.environ.get("FSDP_VERSION") == "1":
+    if os.environ.get("FSDP_VERSION") == "1" and os.environ.get("RANK", "0") == "0":
         _logger.warning("FSDP version 2 takes the place of version 1: the same numbers; files have ordinary names.")
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,

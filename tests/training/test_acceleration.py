@@ -1,12 +1,22 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from accelerate.utils import DistributedType
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.training.acceleration import choose_precision, open_accelerator
+from modelscope_beit.settings.optimizer_step import GradientClip
+from modelscope_beit.training import acceleration
+from modelscope_beit.training.acceleration import (
+    choose_precision,
+    clip_gradients,
+    is_sharded,
+    leaving_after_errors,
+    open_accelerator,
+)
 from training_jobs import make_job
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -46,3 +56,59 @@ def test_open_accelerator__says_that_there_is_no_such_gpu(tmp_path: Path) -> Non
     recipe = dataclasses.replace(make_job(tmp_path / "run").recipe, device="cuda:77")
     with pytest.raises(SettingsError, match="cuda:77"):
         open_accelerator(recipe)
+
+
+def test_open_accelerator__says_that_nothing_is_divided_without_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    # Accelerate writes this one itself.
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
+    recipe = dataclasses.replace(make_job(tmp_path / "run").recipe, device="cpu")
+    accelerator = open_accelerator(recipe)
+    assert not is_sharded(accelerator)
+    assert "FSDP needs several GPUs" in caplog.text
+    assert "version 2 takes the place of version 1" in caplog.text
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_open_accelerator__narrow_types_for_computing_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """Gradients are averaged in float32 and logits come in float32, as without FSDP."""
+    made: list[FullyShardedDataParallelPlugin] = []
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
+
+    def keep(**options: Any) -> FullyShardedDataParallelPlugin:
+        made.append(FullyShardedDataParallelPlugin(**options))
+        return made[0]
+
+    monkeypatch.setattr(acceleration, "FullyShardedDataParallelPlugin", keep)
+    monkeypatch.setattr(acceleration, "Accelerator", lambda **options: Accelerator(cpu=True))
+    recipe = dataclasses.replace(make_job(tmp_path / "run").recipe, device="cpu", precision=precision)
+    open_accelerator(recipe)
+    made[0].set_mixed_precision(precision)  # As Accelerate does; what is there stays.
+    policy = made[0].mixed_precision_policy
+    assert policy.param_dtype == {"fp32": None, "bf16": torch.bfloat16}[precision]
+    assert (policy.reduce_dtype, policy.output_dtype) == (torch.float32, torch.float32)
+
+
+def test_clip_gradients__scales_them_and_tells_the_norm_before() -> None:
+    network = torch.nn.Linear(2, 1, bias=False)
+    network.weight.grad = torch.tensor([[3.0, 4.0]])
+    accelerator = Accelerator(cpu=True)
+    assert float(clip_gradients(accelerator, network, GradientClip(1.0, 2.0))) == pytest.approx(5.0)
+    torch.testing.assert_close(network.weight.grad, torch.tensor([[0.6, 0.8]]))
+
+
+def test_leaving_after_errors__the_group_is_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[object] = []
+    monkeypatch.setattr(acceleration.atexit, "unregister", forgotten.append)
+    with leaving_after_errors():
+        pass
+    assert not forgotten
+    with pytest.raises(KeyboardInterrupt), leaving_after_errors():
+        raise KeyboardInterrupt
+    assert len(forgotten) == 1
