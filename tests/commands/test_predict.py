@@ -145,6 +145,8 @@ def test_predict__keeps_what_was_written_when_interrupted(
         text=True,
         cwd=helpers.ROOT,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # A shell lets its background jobs ignore the signal, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdin and process.stdout and process.stderr
     # The list never ends, so the run is still waiting for more when the signal comes.
