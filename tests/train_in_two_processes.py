@@ -133,6 +133,7 @@ def train_divided(folder: Path) -> dict[str, Any]:
 
     assembly.prepare_network = prepare_and_look  # type: ignore[assignment]
     train_equally(folder)
+    train(folder / "narrow", RECIPES["plain"] | {"precision": "bf16"})
     kept["average"] = error_of(lambda: train(folder / "average", {"custom_hooks": [{"type": "EMAHook"}]}))
     return kept
 

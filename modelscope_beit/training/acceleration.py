@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 
+from modelscope_beit.errors import SettingsError
 from modelscope_beit.network.blocks import Block
 from modelscope_beit.network.device import find_device
 from modelscope_beit.settings.optimizer_step import GradientClip
@@ -29,7 +30,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def open_accelerator(recipe: Recipe) -> Accelerator:
     """Returns the Accelerator of a run; under torchrun or `accelerate launch`, one of several.
 
-    Raises SettingsError for a device that is not there.
+    Raises SettingsError for a device that is not there, and for options of FSDP that would spoil the training.
     """
     device = find_device(recipe.device)
     if device.type == "cuda" and device.index is not None and "LOCAL_RANK" not in os.environ:
@@ -57,7 +58,7 @@ def open_accelerator(recipe: Recipe) -> Accelerator:
         # The schedule counts iterations of all processes together, as mmcv does.
         step_scheduler_with_optimizer=False,
     )
-    if _wants_shards() and not is_sharded(accelerator):
+    if _wants_shards() and not is_sharded(accelerator) and accelerator.is_main_process:
         _logger.warning("FSDP needs several GPUs; each process keeps the whole network.")
     # NCCL complains about groups that nobody has ended.
     atexit.register(_end_processes)
@@ -72,6 +73,9 @@ def prepare_network(
         # torch 2.15 has another word for broadcast_buffers; Accelerate and older versions of torch do not know it.
         warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
         network, prepared = accelerator.prepare(classifier, optimizer)
+    if is_sharded(accelerator):
+        # Elsewhere Accelerate does so itself. The loss needs float32.
+        network.register_forward_hook(lambda module, images, logits: logits.float())
     return network, prepared
 
 
@@ -112,9 +116,11 @@ def _sharding(precision: str) -> FullyShardedDataParallelPlugin | None:
     # Deferred: it takes half a second to import, and runs without FSDP never need it.
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
-    narrow = MixedPrecisionPolicy(
-        param_dtype=_DTYPES.get(precision), reduce_dtype=torch.float32, output_dtype=torch.float32
-    )
+    if os.environ.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() == "true":
+        raise SettingsError(
+            "FSDP's activation checkpointing was asked for, but it would drop other paths when it computes again. "
+            "Leave it out and set model.mm_model.backbone.with_cp=True, which draws the same."
+        )
     if os.environ.get("FSDP_VERSION") == "1" and os.environ.get("RANK", "0") == "0":
         _logger.warning("FSDP version 2 takes the place of version 1: the same numbers; files have ordinary names.")
     return FullyShardedDataParallelPlugin(
@@ -122,7 +128,7 @@ def _sharding(precision: str) -> FullyShardedDataParallelPlugin | None:
         reshard_after_forward=os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() != "false",
         auto_wrap_policy="TRANSFORMER_BASED_WRAP",
         transformer_cls_names_to_wrap=[Block.__name__],
-        mixed_precision_policy=narrow,
+        mixed_precision_policy=MixedPrecisionPolicy(param_dtype=_DTYPES.get(precision), reduce_dtype=torch.float32),
         # Every process has read the start weights anyway.
         cpu_ram_efficient_loading=False,
     )

@@ -76,7 +76,7 @@ def test_open_accelerator__says_that_nothing_is_divided_without_gpus(
 def test_open_accelerator__narrow_types_for_computing_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    """Gradients are averaged in float32 and logits come in float32, as without FSDP."""
+    """Gradients are averaged in float32, as without FSDP."""
     made: list[FullyShardedDataParallelPlugin] = []
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
@@ -92,7 +92,17 @@ def test_open_accelerator__narrow_types_for_computing_only(
     made[0].set_mixed_precision(precision)  # As Accelerate does; what is there stays.
     policy = made[0].mixed_precision_policy
     assert policy.param_dtype == {"fp32": None, "bf16": torch.bfloat16}[precision]
-    assert (policy.reduce_dtype, policy.output_dtype) == (torch.float32, torch.float32)
+    assert policy.reduce_dtype == torch.float32
+
+
+def test_open_accelerator__refuses_to_recompute_with_other_random_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_ACTIVATION_CHECKPOINTING", "true")
+    recipe = dataclasses.replace(make_job(tmp_path / "run").recipe, device="cpu")
+    with pytest.raises(SettingsError, match="with_cp=True"):
+        open_accelerator(recipe)
 
 
 def test_clip_gradients__scales_them_and_tells_the_norm_before() -> None:

@@ -84,6 +84,16 @@ def test_two_processes__go_on_bit_for_bit(trained: Path, how: str) -> None:
         assert all(torch.equal(kept[key], parts["optimizer"]["state"][name][key]) for key in kept)
 
 
+def test_divided_network__computes_in_bfloat16_and_keeps_float32(trained: Path) -> None:
+    narrow, wide = (trained / "divided" / name for name in ("narrow", "plain"))
+    weights, expected = weights_of(narrow / "epoch_1.pth"), weights_of(wide / "epoch_1.pth")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    differences = [float((weights[name] - expected[name]).abs().max()) for name in expected]
+    assert 0 < max(differences) < 0.01
+    losses = [[line["loss"] for line in told(run) if "loss" in line] for run in (narrow, wide)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+
+
 def test_two_processes__fail_together(found: list[dict[str, Any]], trained: Path) -> None:
     first, second = (part["errors"] for part in found)
     for name, kind, words in (
