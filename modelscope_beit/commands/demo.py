@@ -1,7 +1,7 @@
 """Classify the pictures that come with the package, then fine-tune on handwritten digits, through ModelScope itself.
 
 The small embedded model does it offline. pipeline() classifies garments: a table, and a contact sheet as a PNG file.
-build_trainer() then teaches the model digits, which scikit-learn brings, in about half a minute: a run folder with the
+build_trainer() then teaches the model digits, which scikit-learn brings, in about a minute: a run folder with the
 trained model, its curves and a report. If the ModelScope hub answers within two seconds, its BEiT v2 base and large
 models say what they see in the garments; they are downloaded once (about 350 MB and 1.2 GB). Ctrl-C skips what is
 going on.
