@@ -16,7 +16,6 @@ Examples:
 import argparse
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from modelscope_beit import names
 from modelscope_beit.commands.model_argument import local_path
+from modelscope_beit.commands.output_folder import make_output_folder, title_of
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.evaluation import METRICS, MULTI_LABEL_METRICS
 
@@ -85,9 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
         real=arguments.real,
     )
     check_options(options, records)
-    title = f"{_short(arguments.model)} on {_short(arguments.data)}"
-    out = arguments.out or Path("evaluation") / _folder_name(title)
-    _make_folder(out)
+    title = title_of(arguments.model, arguments.data)
+    out = make_output_folder(arguments.out, Path("evaluation"), title)
     with EvaluationProgress(len(records)) as progress:
         found = evaluate_records(model, records, options, on_batch=progress.advance)
     facts = _facts(arguments, model, records, found)
@@ -140,26 +139,6 @@ def _part(data: "DataSplits", split: str | None) -> "Records":
             return records
     there = ", ".join(name for name, records in parts.items() if records is not None)
     raise SettingsError(f"The data have no part {split} ({there or 'nothing'} is there); leave out --split.")
-
-
-def _short(name: str) -> str:
-    """Returns the last part of a path or id, e.g. "photos" for data/photos/ or data/photos.csv."""
-    path = Path(name).expanduser()
-    return (path.resolve().stem if path.is_file() else path.resolve().name) if path.exists() else path.name
-
-
-def _folder_name(title: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", title).strip("._")
-
-
-def _make_folder(folder: Path) -> None:
-    """Makes the folder before the long work, so that this does not end with an error about it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"The report's folder {folder} cannot be made ({error}); choose another by --out."
-        ) from error
 
 
 def _facts(

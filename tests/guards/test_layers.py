@@ -32,6 +32,7 @@ PARTS = {
     "openmmlab": part(4, "mmcv mmcls torch numpy"),
     "training": part(3.8, "torch numpy accelerate matplotlib rich tensorboard"),
     "prediction": part(3.5, "torch numpy PIL pyarrow"),
+    "features": part(3.4, "torch numpy pyarrow matplotlib"),
     "evaluation": part(3.2, "torch numpy PIL matplotlib"),
     "model_folder": part(3, "torch numpy safetensors"),
     "data": part(2, "torch datasets numpy PIL pyarrow"),
