@@ -22,6 +22,8 @@ from modelscope_beit.errors import ImageError, SettingsError
 from modelscope_beit.prediction.sources import IMAGE_SUFFIXES, expand_sources
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from modelscope_beit.data.records import Records
     from modelscope_beit.features.neighbours import Neighbour
     from modelscope_beit.features.table import FeatureTable
@@ -57,19 +59,26 @@ def run(arguments: argparse.Namespace) -> int:
     model = open_named_model(arguments)
 
     # Deferred, so that help and wrong usage are told at once: these bring torch.
+    from modelscope_beit.features.neighbours import nearest_pictures
     from modelscope_beit.features.table import is_feature_file, read_features, write_features
 
-    is_table = is_feature_file(Path(arguments.data))
-    start = time.perf_counter()
-    table = read_features(Path(arguments.data)) if is_table else _embedded(arguments, model)
-    seconds = time.perf_counter() - start
+    stored = Path(arguments.data).expanduser()
+    table = read_features(stored) if is_feature_file(stored) else None
+    query = None if arguments.nearest is None else _query(arguments, model, table)
+    seconds = None
+    if table is None:
+        start = time.perf_counter()
+        table = _embedded(arguments, model)
+        seconds = time.perf_counter() - start
+    elif query is None:
+        raise SettingsError(f"{stored} has features already; give --nearest PICTURE to search in them.")
     if arguments.out is not None:
         write_features(arguments.out, table)
-    found = _nearest(arguments, model, table) if arguments.nearest is not None else []
+    found = [] if query is None else nearest_pictures(table, query, arguments.count)
     if arguments.json:
         print(json.dumps(_as_json(arguments, table, found), indent=2, ensure_ascii=False))
     else:
-        _show(arguments, table, found, None if is_table else seconds)
+        _show(arguments, table, found, seconds)
     return SOME_FAILED if table.errors else 0
 
 
@@ -111,23 +120,24 @@ def _parts(data: str) -> "dict[str, Records]":
     return {split: records for split, records in parts.items() if records is not None}
 
 
-def _nearest(arguments: argparse.Namespace, model: "OpenedModel", table: "FeatureTable") -> "list[Neighbour]":
+def _query(arguments: argparse.Namespace, model: "OpenedModel", table: "FeatureTable | None") -> "np.ndarray":
+    """Returns the feature (C,) of the picture to search for, of the table's kind if there is one."""
     from modelscope_beit.features.embedding import facts_of
-    from modelscope_beit.features.extracting import extract_features
-    from modelscope_beit.features.neighbours import nearest_pictures
+    from modelscope_beit.features.extracting import POOLED, extract_features
     from modelscope_beit.features.unlabelled import unlabelled_records
 
-    feature = table.facts["feature"]
-    own = facts_of(model, {}, arguments.feature or feature)
-    if different := [name for name in ("feature", "weights", "preprocessing") if own[name] != table.facts[name]]:
+    feature = arguments.feature or (POOLED if table is None else table.facts["feature"])
+    own = facts_of(model, {}, feature)
+    there = own if table is None else table.facts
+    if different := [name for name in ("feature", "weights", "preprocessing") if own[name] != there[name]]:
         raise SettingsError(
             f"{arguments.data} has features of another kind than {arguments.model} would give: "
             f"{', '.join(different)} differ. Compute them again from the pictures."
         )
-    query = extract_features(model, unlabelled_records([arguments.nearest], "the picture"), feature=feature, workers=0)
-    if query.errors:
-        raise ImageError(query.errors[0])
-    return nearest_pictures(table, query.features[0], arguments.count)
+    found = extract_features(model, unlabelled_records([arguments.nearest], "the picture"), feature=feature, workers=0)
+    if found.errors:
+        raise ImageError(found.errors[0])
+    return found.features[0]
 
 
 def _show(

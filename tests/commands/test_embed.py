@@ -103,6 +103,8 @@ def test_embed__does_not_compare_with_features_of_another_kind(
     assert "weights, preprocessing differ" in capsys.readouterr().err
     assert beit_embed(tiny_model_folder, out, "--nearest", ten_images[0], "--feature", "pooled") == WRONG_USAGE
     assert "feature differ" in capsys.readouterr().err
+    assert beit_embed(tiny_model_folder, out, "--out", tmp_path / "again.parquet") == WRONG_USAGE
+    assert "has features already; give --nearest" in capsys.readouterr().err
 
 
 def test_embed__help_does_not_wait_for_torch() -> None:
