@@ -36,7 +36,7 @@ $(STAMP): setup.py Makefile
 	@touch $@
 	@echo "The environment is ready: $$($(BIN)/python --version) in $(VENV)."
 
-demo: setup ## classify the pictures that come with the package (needs no network)
+demo: setup ## classify the pictures that come with the package, fine-tune on digits (needs no network)
 	@$(BIN)/beit demo
 
 test: setup ## run the tests (two cores: a few minutes)
@@ -51,8 +51,9 @@ check: setup ## format, lint, types, then all tests and guards
 check-install: setup ## a plain `pip install .` in a fresh environment gives the same scores
 	@$(BIN)/python -m pytest -q -m fresh_install $(TESTS)
 
-bench: setup ## measure start-up, speed and memory beside the stock pipeline
+bench: setup ## measure start-up and a training step, speed and memory, beside the peers
 	@$(BIN)/python benchmarks/cold_start.py
+	@$(BIN)/python benchmarks/training_step.py
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -101,7 +101,11 @@ def test_signal__finishes_the_step_saves_and_says_how_to_go_on(tmp_path: Path, n
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(helpers.ROOT), str(helpers.ROOT / "tests")])}
     run = tmp_path / "run"
     child = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(run)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", SCRIPT, str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     log = run / "20260101_000000.log"
     deadline = time.monotonic() + 60
