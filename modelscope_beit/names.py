@@ -38,4 +38,4 @@ CARD_FILE = "README.md"
 
 # State-dict prefixes of a classifier: the stock ModelScope (mmcls) layout, so hub weights load as they are.
 BACKBONE_PREFIX = "backbone."
-HEAD_PREFIX = "head.fc."
+HEAD_PREFIX = "head."

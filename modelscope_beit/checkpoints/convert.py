@@ -11,7 +11,7 @@ from modelscope_beit.checkpoints.recognise import is_dropped, places, with_block
 from modelscope_beit.errors import CheckpointError
 from modelscope_beit.names import HEAD_PREFIX
 from modelscope_beit.network.classifier import build_classifier, initialise_head
-from modelscope_beit.network.head import LinearHead
+from modelscope_beit.network.head import ClassificationHead
 from modelscope_beit.settings.model import ModelSettings
 
 _SHARED_TABLE = "backbone.rel_pos_bias.relative_position_bias_table"
@@ -163,14 +163,20 @@ def _fresh_weights(
     for key, shape in expected.items():
         if layout.pretraining and key.startswith(_POOLING_NORM) and key not in tensors:
             fresh[key] = torch.ones(shape) if key.endswith(".weight") else torch.zeros(shape)
-    head_keys = [key for key in expected if key.startswith(HEAD_PREFIX)]
-    fits = all(key in tensors and tensors[key].shape == expected[key] for key in head_keys)
-    if new_head and not fits:
-        classifier = build_classifier(settings, device="meta")
-        classifier.head = LinearHead(settings.backbone.width, settings.num_classes)
-        initialise_head(classifier)
-        fresh |= {key: getattr(classifier.head.fc, key.removeprefix(HEAD_PREFIX)).detach() for key in head_keys}
+    # Weight and bias of a layer belong together; a hidden layer that fits stays.
+    layers = {key.rpartition(".")[0] for key in _head_misfits(tensors, expected)}
+    if new_head and layers:
+        head = ClassificationHead(settings)
+        initialise_head(head, settings.head_init_scale)
+        values = {HEAD_PREFIX + name: tensor for name, tensor in head.state_dict().items()}
+        fresh |= {key: tensor for key, tensor in values.items() if key.rpartition(".")[0] in layers}
     return fresh
+
+
+def _head_misfits(tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> list[str]:
+    """Returns the head's keys that are missing or have another shape."""
+    keys = [key for key in expected if key.startswith(HEAD_PREFIX)]
+    return [key for key in keys if key not in tensors or tensors[key].shape != expected[key]]
 
 
 def _check(
@@ -189,10 +195,8 @@ def _check(
     misfit.unexpected += [name for key in tensors if key not in expected for name in origins[key]]
     if not (misfit.missing or misfit.unexpected or misfit.wrongly_shaped):
         return
-    about_head = any(key.startswith(HEAD_PREFIX) and key not in tensors for key in expected) or any(
-        HEAD_PREFIX in line or line.startswith(("head.", "classifier.")) for line in misfit.wrongly_shaped
-    )
-    advice = " For a fresh head for another set of classes, ask for new_head." if about_head else ""
+    is_about_head = bool(_head_misfits(tensors, expected))
+    advice = " For a fresh head for another set of classes, ask for new_head." if is_about_head else ""
     raise CheckpointError(
         f"The weights, recognised as {renamed.layout.title}, do not fit the network:"
         f"\n- missing: {_listed(misfit.missing)}"

@@ -17,14 +17,16 @@ PROCESSOR_FILE = "preprocessor_config.json"
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 # Pillow's numbers of the filters.
 PILLOW_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+# model_type -> whose processor belongs to it.
+_PROCESSORS = {"beit": "Beit", "vit": "ViT", "deit": "DeiT"}
 # What a processor of transformers does where its file is silent.
 _PROCESSOR_DEFAULTS: dict[str, dict[str, Any]] = {
     "Beit": {"resample": 3, "image_mean": HALF, "image_std": HALF, "do_center_crop": False},
     "ViT": {"resample": 2, "image_mean": HALF, "image_std": HALF, "do_center_crop": False},
     "DeiT": {
         "resample": 3,
-        "image_mean": IMAGENET_MEAN,
-        "image_std": IMAGENET_STD,
+        "image_mean": HALF,
+        "image_std": HALF,
         "size": {"height": 256, "width": 256},
         "do_center_crop": True,
     },
@@ -48,18 +50,15 @@ class ForeignFolder:
 
 
 def read_transformers_folder(folder: Path) -> ForeignFolder:
-    """Returns what config.json and preprocessor_config.json of a BEiT or ViT folder say.
+    """Returns what config.json and preprocessor_config.json of a BEiT, ViT or DeiT folder say.
 
     Raises CheckpointError for other models, and for what our network or steps cannot express.
     """
     path = folder / CONFIG_FILE
     config = read_json(path)
     kind = config.get("model_type")
-    if kind not in ("beit", "vit"):
-        reason = (
-            " DeiT has a second, distillation token there, which no plain classifier has." if kind == "deit" else ""
-        )
-        raise CheckpointError(f"{path}: model_type is {kind!r}, but only 'beit' and 'vit' can be read.{reason}")
+    if kind not in _PROCESSORS:
+        raise CheckpointError(f"{path}: model_type is {kind!r}, but only {', '.join(_PROCESSORS)} can be read.")
     if config.get("hidden_act", "gelu") != "gelu":
         raise CheckpointError(f"{path}: hidden_act is {config['hidden_act']!r}, but only 'gelu' can be computed.")
     patch = _square(config.get("patch_size", 16), path)
@@ -74,7 +73,7 @@ def read_transformers_folder(folder: Path) -> ForeignFolder:
         layer_norm_eps=config.get("layer_norm_eps", 1e-12),
         pooling=pooling,
     )
-    recipe = _processor_recipe(folder, "Beit" if kind == "beit" else "ViT")
+    recipe = _processor_recipe(folder, _PROCESSORS[kind])
     architecture = (config.get("architectures") or [f"{kind} model"])[0]
     return ForeignFolder(f"transformers {architecture}", weights_in(folder), hints, recipe, names)
 

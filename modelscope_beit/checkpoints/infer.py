@@ -21,6 +21,7 @@ from modelscope_beit.settings.model import (
 
 _FIRST_BLOCK = "backbone.blocks.0."
 _SHARED_TABLE = "backbone.rel_pos_bias.relative_position_bias_table"
+_DISTILLATION_TOKEN = "backbone.dist_token"
 _LAYER_TABLE = _FIRST_BLOCK + "attn.relative_position_bias_table"
 # The grid of a network without any positions cannot be seen in its weights.
 _DEFAULT_SIDE_PIXELS = 224
@@ -58,7 +59,7 @@ def infer_settings(renamed: Renamed, hints: Hints | None = None) -> ModelSetting
         raise CheckpointError(f"Expected square patches, got a projection of shape {tuple(projection.shape)}.")
     width, depth, patch = projection.shape[0], _depth(tensors), projection.shape[-1]
     rows, columns = infer_grid(renamed, patch, hints.grid)
-    head = tensors.get("head.fc.weight")
+    head, hidden = tensors.get("head.fc.weight"), tensors.get("head.pre_logits.weight")
     backbone = BackboneSettings(
         image_size=(rows * patch, columns * patch),
         patch_size=patch,
@@ -71,10 +72,15 @@ def infer_settings(renamed: Renamed, hints: Hints | None = None) -> ModelSetting
         relative_position=_relative_position(renamed),
         absolute_position="backbone.pos_embed" in tensors,
         layer_scale_init=(0.1 if depth <= 12 else 1e-5) if _FIRST_BLOCK + "gamma_1" in tensors else None,
-        pooling=hints.pooling or _pooling(renamed),
+        pooling=_pooling(renamed, hints.pooling),
+        distilled=_DISTILLATION_TOKEN in tensors,
         layer_norm_eps=1e-6 if hints.layer_norm_eps is None else hints.layer_norm_eps,
     )
-    return ModelSettings(backbone, (hints.num_classes or 1000) if head is None else head.shape[0])
+    return ModelSettings(
+        backbone,
+        (hints.num_classes or 1000) if head is None else head.shape[0],
+        hidden_width=None if hidden is None else hidden.shape[0],
+    )
 
 
 def infer_grid(renamed: Renamed, patch_size: int, grid: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -94,16 +100,17 @@ def infer_grid(renamed: Renamed, patch_size: int, grid: tuple[int, int] | None =
             return side, side
     elif embedding is not None:
         positions, what = embedding.shape[1], "positions of pos_embed"
-        side = math.isqrt(max(positions - 1, 0))
-        if grid and 1 + grid[0] * grid[1] == positions:
+        num_patches = positions - (2 if _DISTILLATION_TOKEN in renamed.tensors else 1)
+        side = math.isqrt(max(num_patches, 0))
+        if grid and grid[0] * grid[1] == num_patches:
             return grid
-        if side and 1 + side * side == positions:
+        if side and side * side == num_patches:
             return side, side
     else:
         return grid or (_DEFAULT_SIDE_PIXELS // patch_size, _DEFAULT_SIDE_PIXELS // patch_size)
     told = f" nor of the grid {grid[0]}x{grid[1]}" if grid else ""
     raise CheckpointError(
-        f"The {positions} {what} are not those of a square grid of patches with one class token{told}; "
+        f"The {positions} {what} are not those of a square grid of patches and the tokens before them{told}; "
         f"give the model folder with its configuration instead of the file alone."
     )
 
@@ -145,8 +152,16 @@ def _relative_position(renamed: Renamed) -> RelativePosition:
     return "per_layer" if renamed.layout.pretraining else "shared"
 
 
-def _pooling(renamed: Renamed) -> Pooling:
-    """Returns "class_token" for a final norm over all tokens; a masked-image model's one is left behind."""
+def _pooling(renamed: Renamed, hinted: Pooling | None) -> Pooling:
+    """Returns the hinted pooling, else "class_token" for a final norm; a masked-image model's one is left behind.
+
+    A distilled network has a head for each of its two tokens, unless its file holds one only.
+    """
+    if _DISTILLATION_TOKEN in renamed.tensors:
+        has_one_head = "head.fc.weight" in renamed.tensors and "head.fc_dist.weight" not in renamed.tensors
+        return "class_token" if has_one_head else "two_tokens"
+    if hinted is not None:
+        return hinted
     has_final_norm = "backbone.norm.weight" in renamed.tensors and not renamed.layout.pretraining
     return "class_token" if has_final_norm and "backbone.fc_norm.weight" not in renamed.tensors else "mean"
 

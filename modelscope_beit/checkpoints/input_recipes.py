@@ -111,6 +111,8 @@ def guess_family(renamed: Renamed, file_name: str) -> tuple[Family, str]:
     BEiT v1 and v2 have the same keys, ViT and DeiT too: only the name of the file can tell.
     """
     name = file_name.lower().replace("_", "").replace("-", "")
+    if "backbone.dist_token" in renamed.tensors:
+        return "deit", "by its distillation token"
     if renamed.layout.name.endswith("vit") or "backbone.blocks.0.attn.qkv.bias" in renamed.tensors:
         return ("deit", "by the file's name") if "deit" in name else ("vit", "no name of DeiT in the file's name")
     if "beitv2" in name or "beit2" in name:
@@ -130,7 +132,9 @@ def published_recipe(family: Family, renamed: Renamed, settings: ModelSettings, 
     half = family in ("beit", "vit")
     mean, std = (HALF, HALF) if half else (IMAGENET_MEAN, IMAGENET_STD)
     if renamed.layout.name.startswith("transformers-"):
-        return InputRecipe(mean, std, interpolation="bilinear" if family == "vit" else "bicubic", squash=True)
+        resize = (256, 224) if family == "deit" else None
+        interpolation = "bilinear" if family == "vit" else "bicubic"
+        return InputRecipe(mean, std, resize=resize, interpolation=interpolation, squash=True)
     is_large_picture = max(settings.backbone.image_size) >= _UNCROPPED_SIDE
     if renamed.layout.name == "mmcls-vit" and family == "vit":
         return InputRecipe(mean, std, 1.0 if is_large_picture else 0.875, interpolation="bilinear")

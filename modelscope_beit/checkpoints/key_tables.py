@@ -4,8 +4,8 @@ A row is `ours: theirs`. `{}` is the block number, `.*` stands for `.weight` and
 rows of our weight cut into three equal parts (queries, keys, values). Ours is the stock ModelScope (mmcls) layout.
 
 Sources: unilm/beit2 modeling_finetune.py and modeling_pretrain.py, timm models/beit.py and vision_transformer.py,
-transformers models/beit and models/vit (4.x names, which 5.x keeps in files, and the 5.x names in memory),
-mmcls 0.25 and mmpretrain vision_transformer.py and beit.py.
+transformers models/beit, models/vit and models/deit (4.x names, which 5.x keeps in files, and the 5.x names in memory),
+mmcls 0.25 and mmpretrain vision_transformer.py, deit.py, beit.py and their heads.
 """
 
 from collections.abc import Mapping
@@ -60,6 +60,8 @@ _BEIT_BLOCK: Table = {
 }
 _FULL_QKV_BIAS: Table = {"backbone.blocks.{}.attn.qkv.bias": "blocks.{}.attn.qkv.bias"}
 _HEAD: Table = {"head.fc.*": "head.*"}
+_DISTILLED: Table = {"backbone.dist_token": "dist_token", "head.fc_dist.*": "head_dist.*"}
+_HIDDEN_LAYER: Table = {"head.pre_logits.*": "head.layers.pre_logits.*"}
 
 _MMPRETRAIN_BACKBONE: Table = {
     "backbone.cls_token": "backbone.cls_token",
@@ -151,7 +153,9 @@ _MEMORY_VIT: Table = {
         "layers.{}.attention.v_proj.bias",
     ),
 }
+_TRANSFORMERS_DISTILLATION: Table = {"backbone.dist_token": "embeddings.distillation_token"}
 _CLASSIFIER: Table = {"head.fc.*": "classifier.*"}
+_TWO_CLASSIFIERS: Table = {"head.fc.*": "cls_classifier.*", "head.fc_dist.*": "distillation_classifier.*"}
 
 
 def _below(prefix: str, names: Mapping[str, Theirs]) -> Table:
@@ -187,11 +191,13 @@ _BEIT_FILE: Table = _TRANSFORMERS_EMBEDDINGS | _TRANSFORMERS_BLOCK | _TRANSFORME
 _BEIT_MEMORY: Table = _TRANSFORMERS_EMBEDDINGS | _MEMORY_BLOCK | _MEMORY_BEIT
 _VIT_FILE: Table = _TRANSFORMERS_EMBEDDINGS | _TRANSFORMERS_BLOCK | _TRANSFORMERS_VIT
 _VIT_MEMORY: Table = _TRANSFORMERS_EMBEDDINGS | _MEMORY_BLOCK | _MEMORY_VIT
+_DEIT_FILE: Table = _VIT_FILE | _TRANSFORMERS_DISTILLATION
+_DEIT_MEMORY: Table = _VIT_MEMORY | _TRANSFORMERS_DISTILLATION
 
 MODELSCOPE = Layout(
     "modelscope",
     "ModelScope (mmcls) classifier",
-    _both(_same(_BACKBONE | _BLOCK | _BEIT_BLOCK | _FULL_QKV_BIAS | _HEAD)),
+    _both(_same(_BACKBONE | _BLOCK | _BEIT_BLOCK | _FULL_QKV_BIAS | _HEAD | _DISTILLED | _HIDDEN_LAYER)),
     dropped=(_INDEX,),
 )
 UNILM = Layout("unilm", "unilm or timm BEiT", _both(_BACKBONE | _BLOCK | _BEIT_BLOCK | _HEAD), dropped=(_INDEX,))
@@ -211,6 +217,7 @@ TIMM_VIT = Layout(
         | _BLOCK
         | _FULL_QKV_BIAS
         | _HEAD
+        | _DISTILLED
         | {"backbone.blocks.{}.gamma_1": "blocks.{}.ls1.gamma", "backbone.blocks.{}.gamma_2": "blocks.{}.ls2.gamma"}
     ),
 )
@@ -256,7 +263,7 @@ TRANSFORMERS_BEIT_PRETRAINING_MEMORY = Layout(
     marks=("beit.embeddings.mask_token", "lm_head.*"),
 )
 TRANSFORMERS_VIT = Layout(
-    "transformers-vit", "transformers ViT (and DeiT)", _both(_below("vit.", _VIT_FILE) | _CLASSIFIER)
+    "transformers-vit", "transformers ViT (and plain DeiT)", _both(_below("vit.", _VIT_FILE) | _CLASSIFIER)
 )
 TRANSFORMERS_VIT_MEMORY = Layout(
     "transformers-vit-memory",
@@ -264,13 +271,35 @@ TRANSFORMERS_VIT_MEMORY = Layout(
     _both(_below("vit.", _VIT_MEMORY) | _CLASSIFIER),
 )
 TRANSFORMERS_VIT_BARE = Layout(
-    "transformers-vit-bare", "transformers ViT without a classifier", _both(_VIT_FILE), dropped=("pooler.dense.*",)
+    "transformers-vit-bare",
+    "transformers ViT or DeiT without a classifier",
+    _both(_DEIT_FILE),
+    dropped=("pooler.dense.*",),
 )
 TRANSFORMERS_VIT_BARE_MEMORY = Layout(
     "transformers-vit-bare-memory",
-    "transformers 5 ViT without a classifier, names in memory",
-    _both(_VIT_MEMORY),
+    "transformers 5 ViT or DeiT without a classifier, names in memory",
+    _both(_DEIT_MEMORY),
     dropped=("pooler.dense.*",),
+)
+# With one classifier it sees the class token only.
+TRANSFORMERS_DEIT = Layout(
+    "transformers-deit", "transformers distilled DeiT", _both(_below("deit.", _DEIT_FILE) | _TWO_CLASSIFIERS)
+)
+TRANSFORMERS_DEIT_MEMORY = Layout(
+    "transformers-deit-memory",
+    "transformers 5 distilled DeiT, names in memory",
+    _both(_below("deit.", _DEIT_MEMORY) | _TWO_CLASSIFIERS),
+)
+TRANSFORMERS_DEIT_ONE = Layout(
+    "transformers-deit-one-classifier",
+    "transformers distilled DeiT with one classifier",
+    _both(_below("deit.", _DEIT_FILE) | _CLASSIFIER),
+)
+TRANSFORMERS_DEIT_ONE_MEMORY = Layout(
+    "transformers-deit-one-classifier-memory",
+    "transformers 5 distilled DeiT with one classifier, names in memory",
+    _both(_below("deit.", _DEIT_MEMORY) | _CLASSIFIER),
 )
 MMPRETRAIN_BEIT = Layout(
     "mmpretrain-beit",
@@ -283,9 +312,12 @@ MMCLS_VIT = Layout(
     "mmcls or mmpretrain ViT or DeiT classifier",
     _both(
         _MMPRETRAIN_BACKBONE
+        | _HIDDEN_LAYER
         | {
+            "backbone.dist_token": "backbone.dist_token",
             "backbone.blocks.{}.attn.qkv.bias": "backbone.layers.{}.attn.qkv.bias",
             "head.fc.*": "head.layers.head.*",
+            "head.fc_dist.*": "head.layers.head_dist.*",
         }
     ),
 )
@@ -307,6 +339,10 @@ LAYOUTS = {
         TRANSFORMERS_VIT_MEMORY,
         TRANSFORMERS_VIT_BARE,
         TRANSFORMERS_VIT_BARE_MEMORY,
+        TRANSFORMERS_DEIT,
+        TRANSFORMERS_DEIT_MEMORY,
+        TRANSFORMERS_DEIT_ONE,
+        TRANSFORMERS_DEIT_ONE_MEMORY,
         MMPRETRAIN_BEIT,
         MMCLS_VIT,
     )

@@ -31,7 +31,7 @@ def recognise(keys: Iterable[str]) -> Layout:
     lines = "".join(f"\n- {LAYOUTS[name].title} ({name}): {shown[name]}" for name in nearest)
     raise CheckpointError(
         f"Expected the weights of a BEiT, ViT or DeiT classifier, but the {len(keys)} keys fit no known layout. "
-        f"Nearest are:{lines}\nDistilled DeiT (two tokens), register tokens and other architectures are not supported."
+        f"Nearest are:{lines}\nRegister tokens and other architectures are not supported."
     )
 
 

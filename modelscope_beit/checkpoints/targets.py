@@ -14,7 +14,15 @@ from modelscope_beit.checkpoints.convert import from_native
 from modelscope_beit.checkpoints.files import write_atomically, write_weights
 from modelscope_beit.checkpoints.foreign_folders import CONFIG_FILE, PILLOW_FILTERS, PROCESSOR_FILE
 from modelscope_beit.checkpoints.input_recipes import InputRecipe, recipe_of
-from modelscope_beit.checkpoints.key_tables import TIMM_VIT, TRANSFORMERS_BEIT, TRANSFORMERS_VIT, UNILM, Layout
+from modelscope_beit.checkpoints.key_tables import (
+    TIMM_VIT,
+    TRANSFORMERS_BEIT,
+    TRANSFORMERS_DEIT,
+    TRANSFORMERS_DEIT_ONE,
+    TRANSFORMERS_VIT,
+    UNILM,
+    Layout,
+)
 from modelscope_beit.errors import CheckpointError
 from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.model import BackboneSettings, ModelSettings
@@ -54,7 +62,7 @@ def write_timm(folder: str | Path, settings: FolderSettings, tensors: Mapping[st
         "mean": list(recipe.mean),
         "std": list(recipe.std),
         "first_conv": "patch_embed.proj",
-        "classifier": "head",
+        "classifier": ["head", "head_dist"] if backbone.distilled else "head",
     }
     if settings.class_names is not None:
         pretrained["label_names"] = list(settings.class_names)
@@ -86,13 +94,13 @@ def write_transformers(folder: str | Path, settings: FolderSettings, tensors: Ma
 
 def timm_layout(settings: ModelSettings) -> Layout:
     """Returns the key table of the timm model that a network is."""
-    return TIMM_VIT if settings.backbone.qkv_bias == "full" else UNILM
+    return TIMM_VIT if settings.backbone.qkv_bias == "full" or settings.backbone.distilled else UNILM
 
 
 def timm_model(settings: ModelSettings) -> tuple[str, dict[str, Any]]:
     """Returns the name of the timm architecture that a network is a variant of, and all its arguments.
 
-    Raises CheckpointError for a network that neither of timm's two can be.
+    Raises CheckpointError for a network that none of timm's three can be.
     """
     backbone = settings.backbone
     arguments: dict[str, Any] = {
@@ -107,6 +115,10 @@ def timm_model(settings: ModelSettings) -> tuple[str, dict[str, Any]]:
         "global_pool": "avg" if backbone.pooling == "mean" else "token",
     }
     size = "large" if backbone.depth >= 24 else "base"
+    if backbone.distilled:
+        if backbone.pooling != "two_tokens":
+            raise CheckpointError("timm's distilled DeiT has a head for each of its tokens; this network has one head.")
+        return "deit_base_distilled_patch16_224", arguments
     if backbone.qkv_bias == "full":
         if backbone.relative_position != "none" or not backbone.absolute_position:
             raise CheckpointError("timm's ViT has absolute positions and no relative ones; this network differs.")
@@ -119,13 +131,16 @@ def timm_model(settings: ModelSettings) -> tuple[str, dict[str, Any]]:
 
 def transformers_layout(settings: ModelSettings) -> Layout:
     """Returns the key table of the transformers model that a network is."""
-    return TRANSFORMERS_BEIT if settings.backbone.qkv_bias == "qv" else TRANSFORMERS_VIT
+    backbone = settings.backbone
+    if backbone.distilled:
+        return TRANSFORMERS_DEIT if backbone.pooling == "two_tokens" else TRANSFORMERS_DEIT_ONE
+    return TRANSFORMERS_BEIT if backbone.qkv_bias == "qv" else TRANSFORMERS_VIT
 
 
 def transformers_config(settings: ModelSettings, class_names: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Returns the config.json of the transformers model that a network is.
 
-    Raises CheckpointError for a network that neither BEiT nor ViT can be there.
+    Raises CheckpointError for a network that neither BEiT, ViT nor DeiT can be there.
     """
     backbone = settings.backbone
     height, width = backbone.image_size
@@ -154,17 +169,17 @@ def transformers_config(settings: ModelSettings, class_names: tuple[str, ...] | 
             "layer_scale_init_value": backbone.layer_scale_init or 0.0,
             "use_mask_token": False,
         }
+    config["qkv_bias"] = backbone.qkv_bias == "full"
+    if backbone.distilled:
+        suffix = "WithTeacher" if backbone.pooling == "two_tokens" else ""
+        return config | {"architectures": [f"DeiTForImageClassification{suffix}"], "model_type": "deit"}
     is_vit = (backbone.relative_position, backbone.absolute_position, backbone.layer_scale_init) == ("none", True, None)
     if not is_vit or backbone.pooling != "class_token":
         raise CheckpointError(
             "transformers has BEiT with query and value biases, and ViT with absolute positions, no layer scale and "
             "the class token as feature; this network is neither."
         )
-    return config | {
-        "architectures": ["ViTForImageClassification"],
-        "model_type": "vit",
-        "qkv_bias": backbone.qkv_bias == "full",
-    }
+    return config | {"architectures": ["ViTForImageClassification"], "model_type": "vit"}
 
 
 def _processor_config(recipe: InputRecipe, image_size: tuple[int, int]) -> dict[str, Any]:

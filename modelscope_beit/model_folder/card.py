@@ -10,6 +10,11 @@ from modelscope_beit.settings.preprocessing import Step, write_steps
 
 # Steps that change no pixel.
 _PLUMBING = ("LoadImageFromFile", "ImageToTensor", "Collect")
+_POOLING = {
+    "mean": "mean of the patch tokens",
+    "class_token": "class token",
+    "two_tokens": "class token and distillation token",
+}
 
 
 @dataclass(frozen=True)
@@ -75,12 +80,12 @@ pip install {names.DISTRIBUTION}
 
 def architecture_in_words(model: ModelSettings) -> str:
     """Returns one line about a network, e.g. "12 blocks of width 768, 12 heads, patches of 16 on 224x224 pixels"."""
-    backbone = model.backbone
+    backbone, hidden = model.backbone, model.hidden_width
     height, width = backbone.image_size
     return (
         f"{backbone.depth} blocks of width {backbone.width}, {backbone.num_heads} heads, "
         f"patches of {backbone.patch_size} on {height}x{width} pixels, {_positions(backbone)}, "
-        f"{'mean of the patch tokens' if backbone.pooling == 'mean' else 'class token'}"
+        f"{_POOLING[backbone.pooling]}{'' if hidden is None else f', hidden layer of width {hidden}'}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The backbone of BEiT v2, BEiT and plain ViT: pictures to tokens. torch only.
+"""The backbone of BEiT v2, BEiT, ViT and DeiT: pictures to tokens. torch only.
 
 Source: BEiT v2 (arXiv 2208.06366), section 2; unilm/beit2 modeling_finetune.py. Letters: see blocks.py.
 """
@@ -19,16 +19,17 @@ from modelscope_beit.network.relative_position import (
     relative_position_index,
     resize_table,
 )
-from modelscope_beit.settings.model import BackboneSettings
+from modelscope_beit.settings.model import BackboneSettings, Pooling
 
 
 @dataclass
 class Features:
     """What the backbone sees in a batch of pictures.
 
-    pooled: (N, C), what the head gets. class_token: (N, C) and patch_tokens: (N, P, C) after the last block, with
-    its final norm where the network has one. maps: block number (from 0) -> (N, C, rows, columns), that block's
-    patch tokens, not normalised. attention: block number -> (N, A, T, T), weights whose rows sum to 1.
+    pooled: (N, C), what the head gets, or (N, 2, C) of two tokens. class_token: (N, C) and patch_tokens: (N, P, C)
+    after the last block, with its final norm where the network has one. maps: block number (from 0) -> (N, C, rows,
+    columns), that block's patch tokens, not normalised. attention: block number -> (N, A, T, T), weights whose rows
+    sum to 1.
     """
 
     pooled: Tensor
@@ -61,10 +62,12 @@ class BeitBackbone(nn.Module):
         self.settings = settings
         self.patch_embed = PatchEmbedding(settings)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, settings.width))
-        self.pos_embed = self.rel_pos_bias = self.norm = self.fc_norm = None
+        self.dist_token = self.pos_embed = self.rel_pos_bias = self.norm = self.fc_norm = None
+        if settings.distilled:
+            self.dist_token = nn.Parameter(torch.zeros(1, 1, settings.width))
         if settings.absolute_position:
             rows, columns = settings.grid
-            self.pos_embed = nn.Parameter(torch.zeros(1, 1 + rows * columns, settings.width))
+            self.pos_embed = nn.Parameter(torch.zeros(1, settings.num_prefix_tokens + rows * columns, settings.width))
         if settings.relative_position == "shared":
             self.rel_pos_bias = SharedRelativePosition(settings)
         if settings.relative_position != "none":
@@ -83,7 +86,7 @@ class BeitBackbone(nn.Module):
         self._freeze()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the pooled feature (N, C) of images (N, 3, H, W), float, normalised.
+        """Returns the pooled feature (N, C), of two tokens (N, 2, C), of images (N, 3, H, W), float, normalised.
 
         Raises ImageError if H or W is no multiple of the patch or the channels differ.
         """
@@ -104,6 +107,7 @@ class BeitBackbone(nn.Module):
             raise SettingsError(f"There are blocks 0 to {len(self.blocks) - 1}, but {unknown} were asked for.")
         tokens, grid = self.embed(images)
         shared = self.shared_bias(grid)
+        first_patch = self.settings.num_prefix_tokens
         kept_maps, kept_attention = {}, {}
         for number, block in enumerate(self.blocks):
             assert isinstance(block, Block)
@@ -112,29 +116,32 @@ class BeitBackbone(nn.Module):
                 kept_attention[number] = block.attn.weights(block.norm1(tokens), bias)
             tokens = self._run(block, tokens, shared, grid)
             if number in maps:
-                kept_maps[number] = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)  # (N, C, rows, columns)
+                kept_maps[number] = tokens[:, first_patch:].transpose(1, 2).unflatten(2, grid)  # (N, C, rows, columns)
         final = tokens if self.norm is None else self.norm(tokens)
-        return Features(self.pool(tokens), final[:, 0], final[:, 1:], kept_maps, kept_attention)
+        return Features(self.pool(tokens), final[:, 0], final[:, first_patch:], kept_maps, kept_attention)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Returns the tokens (N, T, C) that enter the first block, and the grid (rows, columns) of patches."""
         grid = self._grid(images)
         patches = self.patch_embed(images)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1).to(patches.dtype), patches], dim=1)
+        prefix = self.prefix_tokens().expand(len(patches), -1, -1).to(patches.dtype)
+        tokens = torch.cat([prefix, patches], dim=1)
         if self.pos_embed is not None:
             tokens = tokens + resize_position_embedding(self.pos_embed, self.settings.grid, grid)
         return self.dropout(tokens), grid
 
+    def prefix_tokens(self) -> Tensor:
+        """Returns the tokens before those of the patches: the class token (1, 1, C), or both tokens (1, 2, C)."""
+        return self.cls_token if self.dist_token is None else torch.cat([self.cls_token, self.dist_token], dim=1)
+
     def pool(self, tokens: Tensor) -> Tensor:
-        """Returns the pooled feature (N, C) of the last block's tokens (N, T, C).
+        """Returns the pooled feature (N, C), of two tokens (N, 2, C), of the last block's tokens (N, T, C).
 
         The class token is no part of the mean; the norm comes after the mean.
         """
-        if self.fc_norm is not None:
-            pooled: Tensor = self.fc_norm(tokens[:, 1:].mean(dim=1))
-            return pooled
-        assert self.norm is not None
-        normalised: Tensor = self.norm(tokens[:, 0])
+        norm = self.norm if self.fc_norm is None else self.fc_norm
+        assert norm is not None
+        normalised: Tensor = norm(pooled_tokens(tokens, self.settings.pooling))
         return normalised
 
     def shared_bias(self, grid: tuple[int, int]) -> Tensor | None:
@@ -192,7 +199,16 @@ class BeitBackbone(nn.Module):
             part.requires_grad_(False)
         if self.settings.frozen_stages >= 0:
             self.cls_token.requires_grad_(False)
+            if self.dist_token is not None:
+                self.dist_token.requires_grad_(False)
             if self.pos_embed is not None:
                 self.pos_embed.requires_grad_(False)
             if self.rel_pos_bias is not None:
                 self.rel_pos_bias.requires_grad_(False)
+
+
+def pooled_tokens(tokens: Tensor, pooling: Pooling) -> Tensor:
+    """Returns what is pooled of tokens (N, T, C), before the norm: (N, C), of two tokens (N, 2, C)."""
+    if pooling == "mean":
+        return tokens[:, 1:].mean(dim=1)
+    return tokens[:, 0] if pooling == "class_token" else tokens[:, :2]

@@ -1,7 +1,7 @@
 """The parts of a transformer block. torch only.
 
-Letters used in all of network/: N batch, C channels of a token, H W pixels, P patches, T = 1 + P tokens,
-K classes, L blocks, A attention heads, D = C / A channels of a head.
+Letters used in all of network/: N batch, C channels of a token, H W pixels, P patches, T tokens (P and the class token;
+in distilled networks one more), K classes, L blocks, A attention heads, D = C / A channels of a head.
 """
 
 from collections.abc import Callable

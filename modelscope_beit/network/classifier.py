@@ -7,18 +7,18 @@ from torch import Tensor, nn
 
 from modelscope_beit.network.backbone import BeitBackbone
 from modelscope_beit.network.blocks import Block
-from modelscope_beit.network.head import LinearHead
+from modelscope_beit.network.head import ClassificationHead
 from modelscope_beit.settings.model import ModelSettings
 
 
 class BeitClassifier(nn.Module):
-    """Backbone and linear head; its state dict has the layout of the stock ModelScope (mmcls) classifier."""
+    """Backbone and head; its state dict has the layout of the stock ModelScope (mmcls) classifier."""
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         self.settings = settings
         self.backbone = BeitBackbone(settings.backbone)
-        self.head = LinearHead(settings.backbone.width, settings.num_classes)
+        self.head = ClassificationHead(settings)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits (N, K), not probabilities, of images (N, 3, H, W), float, normalised.
@@ -45,9 +45,9 @@ def build_classifier(settings: ModelSettings, *, device: str | torch.device = "c
 def initialise(classifier: BeitClassifier) -> None:
     """Gives all weights their values for training from scratch.
 
-    Linear layers, class token and positions: normal with deviation 0.02; biases and relative-position tables 0; the
-    output projections of block number l (from 1) divided by sqrt(2 l); the head multiplied by head_init_scale. The
-    patch embedding keeps PyTorch's default. Source: unilm/beit2 modeling_finetune.py.
+    Linear layers, the tokens before the patches and positions: normal with deviation 0.02; biases and
+    relative-position tables 0; the output projections of block number l (from 1) divided by sqrt(2 l); the head as in
+    initialise_head. The patch embedding keeps PyTorch's default. Source: unilm/beit2 modeling_finetune.py.
     """
     backbone = classifier.backbone
     for module in classifier.modules():
@@ -55,19 +55,28 @@ def initialise(classifier: BeitClassifier) -> None:
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    nn.init.trunc_normal_(backbone.cls_token, std=0.02)
-    if backbone.pos_embed is not None:
-        nn.init.trunc_normal_(backbone.pos_embed, std=0.02)
+    for token in (backbone.cls_token, backbone.dist_token, backbone.pos_embed):
+        if token is not None:
+            nn.init.trunc_normal_(token, std=0.02)
     for number, block in enumerate(backbone.blocks, start=1):
         assert isinstance(block, Block)
         block.attn.proj.weight.div_(math.sqrt(2 * number))
         block.mlp.fc2.weight.div_(math.sqrt(2 * number))
-    initialise_head(classifier)
+    initialise_head(classifier.head, classifier.settings.head_init_scale)
 
 
 @torch.no_grad()
-def initialise_head(classifier: BeitClassifier) -> None:
-    """Gives the head fresh weights, as for a new set of classes."""
-    nn.init.trunc_normal_(classifier.head.fc.weight, std=0.02)
-    classifier.head.fc.weight.mul_(classifier.settings.head_init_scale)
-    nn.init.zeros_(classifier.head.fc.bias)
+def initialise_head(head: ClassificationHead, scale: float) -> None:
+    """Gives the head fresh weights, as for a new set of classes.
+
+    Last layers: normal with deviation 0.02 times scale; a hidden layer: normal with deviation 1 / sqrt(C), as in
+    mmcls. Biases 0.
+    """
+    if head.pre_logits is not None:
+        nn.init.trunc_normal_(head.pre_logits.weight, std=head.pre_logits.in_features**-0.5)
+        nn.init.zeros_(head.pre_logits.bias)
+    for last in (head.fc, head.fc_dist):
+        if last is not None:
+            nn.init.trunc_normal_(last.weight, std=0.02)
+            last.weight.mul_(scale)
+            nn.init.zeros_(last.bias)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modelscope_beit.errors import ImageError
-from modelscope_beit.network.backbone import BeitBackbone
+from modelscope_beit.network.backbone import BeitBackbone, pooled_tokens
 from modelscope_beit.network.blocks import Block
 from modelscope_beit.network.classifier import BeitClassifier
 
@@ -32,7 +32,7 @@ class InferenceForm(nn.Module):
     """A classifier for inference; made by inference_form."""
 
     patch_weight: Tensor
-    first_token: Tensor
+    prefix_tokens: Tensor
     patch_bias: Tensor
     norm: nn.LayerNorm
 
@@ -42,12 +42,12 @@ class InferenceForm(nn.Module):
         self.settings = classifier.settings
         projection = backbone.patch_embed.proj
         assert projection.bias is not None
-        first_token, patch_bias = backbone.cls_token[0].detach(), projection.bias.detach()[None]
+        prefix_tokens, patch_bias = backbone.prefix_tokens()[0].detach(), projection.bias.detach()[None]
         if backbone.pos_embed is not None:
-            first_token = first_token + backbone.pos_embed[0, :1]
-            patch_bias = patch_bias + backbone.pos_embed[0, 1:]
+            prefix_tokens = prefix_tokens + backbone.pos_embed[0, : len(prefix_tokens)]
+            patch_bias = patch_bias + backbone.pos_embed[0, len(prefix_tokens) :]
         self.register_buffer("patch_weight", projection.weight.detach().flatten(1))  # (C, 3 p p)
-        self.register_buffer("first_token", first_token)  # (1, C)
+        self.register_buffer("prefix_tokens", prefix_tokens)  # (1 or 2, C)
         self.register_buffer("patch_bias", patch_bias)  # (1 or P, C)
         shared = backbone.shared_bias(backbone.settings.grid)
         self.blocks = nn.ModuleList(_InferenceBlock(backbone, block, shared) for block in _blocks(backbone))
@@ -73,11 +73,10 @@ class InferenceForm(nn.Module):
         patches = images.unflatten(3, (columns, size)).unflatten(2, (rows, size))  # (N, 3, rows, p, columns, p)
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # (N, P, 3 p p)
         tokens = F.linear(patches, self.patch_weight) + self.patch_bias
-        tokens = torch.cat([self.first_token.expand(len(tokens), 1, -1), tokens], dim=1)  # (N, T, C)
+        tokens = torch.cat([self.prefix_tokens.expand(len(tokens), -1, -1), tokens], dim=1)  # (N, T, C)
         for block in self.blocks:
             tokens = block(tokens)
-        pooled = tokens[:, 1:].mean(dim=1) if settings.pooling == "mean" else tokens[:, 0]
-        logits: Tensor = self.head(self.norm(pooled))
+        logits: Tensor = self.head(self.norm(pooled_tokens(tokens, settings.pooling)))
         return logits
 
 

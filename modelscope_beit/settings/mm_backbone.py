@@ -1,9 +1,10 @@
-"""Reads and writes the `backbone` of an mm_model: ModelScope's BEiTv2 and the VisionTransformer of mmcls 0.25.
+"""Reads and writes the `backbone` of an mm_model: ModelScope's BEiTv2, and of mmcls 0.25 VisionTransformer and
+DistilledVisionTransformer.
 
 Key names, defaults and sizes follow modelscope/models/cv/image_classification/backbones/beit_v2.py and
-mmcls/models/backbones/vision_transformer.py. Some keys are ours, written only where they are needed, so that
-the stock classes refuse what they would get wrong: norm_cfg and use_key_bias (of BEiTv2), frozen_stages and
-init_scale (of VisionTransformer), table_resize and with_cp; `arch` may be a mapping in both.
+mmcls/models/backbones/vision_transformer.py and deit.py. Some keys are ours, written only where they are needed, so
+that the stock classes refuse what they would get wrong: norm_cfg and use_key_bias (of BEiTv2), frozen_stages and
+init_scale (of the other two), table_resize and with_cp; `arch` may be a mapping in all.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from modelscope_beit.settings.model import (
     ARCHITECTURES,
     Architecture,
     BackboneSettings,
+    Pooling,
     QkvBias,
     RelativePosition,
     TableResize,
@@ -24,6 +26,7 @@ from modelscope_beit.settings.problems import Section
 
 BEIT_V2 = "BEiTv2"
 VISION_TRANSFORMER = "VisionTransformer"
+DISTILLED_VISION_TRANSFORMER = "DistilledVisionTransformer"
 
 _BEIT_V2_SIZES = {name: ARCHITECTURES[name] for name in ("base", "large", "huge", "giant")}
 # mmcls's "small" is not the small of DeiT: it has 8 layers of width 768.
@@ -81,8 +84,11 @@ def read_beit_v2(section: Section) -> tuple[BackboneSettings | None, float]:
     return settings, init_scale
 
 
-def read_vision_transformer(section: Section) -> tuple[BackboneSettings | None, float]:
-    """Returns the settings of mmcls's VisionTransformer and the factor on a fresh head; see read_beit_v2."""
+def read_vision_transformer(section: Section, pooling: Pooling) -> tuple[BackboneSettings | None, float]:
+    """Returns the settings of mmcls's VisionTransformer and the factor on a fresh head; see read_beit_v2.
+
+    pooling: what the head beside it wants.
+    """
     size = _read_architecture(section, _VISION_TRANSFORMER_SIZES, _SHORT_NAMES)
     values = _read_shared_keys(section, channels_key="in_channels")
     layers = section.get("layer_cfgs")
@@ -107,7 +113,8 @@ def read_vision_transformer(section: Section) -> tuple[BackboneSettings | None, 
         relative_position="none",
         absolute_position=True,
         layer_scale_init=None,
-        pooling="class_token",
+        pooling=pooling,
+        distilled=section.get("type") == DISTILLED_VISION_TRANSFORMER,
         layer_norm_eps=_read_eps(section),
     )
     init_scale = section.number("init_scale", 0.001)
@@ -116,14 +123,21 @@ def read_vision_transformer(section: Section) -> tuple[BackboneSettings | None, 
 
 
 def is_vision_transformer(backbone: BackboneSettings) -> bool:
-    """Tells whether mmcls's VisionTransformer is this network; a plain ViT is written under that name."""
+    """Tells whether mmcls's VisionTransformer is this network, plain or distilled."""
     return (
         backbone.qkv_bias != "qv"
         and backbone.relative_position == "none"
         and backbone.absolute_position
         and backbone.layer_scale_init is None
-        and backbone.pooling == "class_token"
+        and backbone.pooling != "mean"
     )
+
+
+def backbone_type(backbone: BackboneSettings) -> str:
+    """Returns the type that a network is written under."""
+    if not is_vision_transformer(backbone):
+        return BEIT_V2
+    return DISTILLED_VISION_TRANSFORMER if backbone.distilled else VISION_TRANSFORMER
 
 
 def write_backbone(backbone: BackboneSettings, head_init_scale: float) -> dict[str, object]:
@@ -131,7 +145,7 @@ def write_backbone(backbone: BackboneSettings, head_init_scale: float) -> dict[s
     is_vit = is_vision_transformer(backbone)
     height, width = backbone.image_size
     written: dict[str, object] = {
-        "type": VISION_TRANSFORMER if is_vit else BEIT_V2,
+        "type": backbone_type(backbone),
         "arch": _name_architecture(backbone, _VISION_TRANSFORMER_SIZES if is_vit else _BEIT_V2_SIZES),
         "img_size": height if height == width else [height, width],
         "patch_size": backbone.patch_size,
@@ -241,7 +255,7 @@ def _read_relative_position(section: Section) -> RelativePosition:
 
 
 def _read_eps(section: Section) -> float:
-    """Reads norm_cfg; without one, both stock classes take 1e-6."""
+    """Reads norm_cfg; without one, all stock classes take 1e-6."""
     if section.get("norm_cfg") is None:
         return 1e-6
     norm = section.section("norm_cfg")

@@ -1,7 +1,7 @@
 """What a network looks like: sizes and choices, no tensors. Standard library only.
 
-BEiT v2, BEiT v1 and plain ViT/DeiT classifiers are settings of one backbone; the field names follow the field
-(drop path, layer scale, relative position bias).
+BEiT v2, BEiT v1 and ViT/DeiT classifiers, distilled ones too, are settings of one backbone; the field names follow
+the field (drop path, layer scale, relative position bias).
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from modelscope_beit.errors import SettingsError
 
 QkvBias = Literal["none", "qv", "full"]
 RelativePosition = Literal["none", "per_layer", "shared"]
-Pooling = Literal["mean", "class_token"]
+Pooling = Literal["mean", "class_token", "two_tokens"]
 TableResize = Literal["unilm", "linear", "bilinear"]
 
 
@@ -46,7 +46,8 @@ class BackboneSettings:
     relative_position: "per_layer" in BEiT classifiers, "shared" in masked-image-modelling checkpoints.
     layer_scale_init: initial value of the per-channel scale of each residual branch; None: no scale.
     pooling: "mean" is the mean of the patch tokens, then a layer norm (fc_norm); "class_token" is the layer norm
-        of all tokens, then the class token.
+        of all tokens, then the class token; "two_tokens" the same, then class token and distillation token.
+    distilled: a distillation token stands behind the class token (DeiT, arXiv 2012.12877).
     drop_path: stochastic-depth rate of the last block; it rises linearly from 0 at the first.
     frozen_stages: -1 trains everything; 0 freezes patch embedding, class token and positions; n > 0 freezes the
         first n blocks too.
@@ -65,6 +66,7 @@ class BackboneSettings:
     absolute_position: bool = False
     layer_scale_init: float | None = 0.1
     pooling: Pooling = "mean"
+    distilled: bool = False
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.0
@@ -89,6 +91,11 @@ class BackboneSettings:
                 problems.append(f"{name} must be in [0, 1), not {getattr(self, name)}")
         if not -1 <= self.frozen_stages <= self.depth:
             problems.append(f"frozen_stages must be between -1 and depth {self.depth}, not {self.frozen_stages}")
+        is_plain = (self.relative_position, self.absolute_position, self.layer_scale_init) == ("none", True, None)
+        if self.distilled and (not is_plain or self.qkv_bias == "qv" or self.pooling == "mean"):
+            problems.append("distilled is for a ViT with absolute positions only that is not pooled by the mean")
+        if self.pooling == "two_tokens" and not self.distilled:
+            problems.append("pooling two_tokens needs the second one, of distilled")
         if problems:
             raise SettingsError("The backbone cannot be built: " + "; ".join(problems) + ".")
 
@@ -97,22 +104,32 @@ class BackboneSettings:
         """Rows and columns of patches."""
         return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
 
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before those of the patches: the class token and, in a distilled network, one more."""
+        return 2 if self.distilled else 1
+
 
 @dataclass(frozen=True)
 class ModelSettings:
     """Settings of a classifier: backbone and number of classes (rows of the linear head).
 
+    A head for two tokens (backbone.pooling) has a linear layer for each; the logits are their mean.
     head_init_scale: factor on the head's fresh weights (unilm: 0.001).
+    hidden_width: channels of a hidden layer with tanh before the last; None: there is none.
     """
 
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     num_classes: int = 1000
     head_init_scale: float = 0.001
+    hidden_width: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises SettingsError if there is no class."""
+        """Raises SettingsError if there is no class, or a hidden layer of no channels."""
         if self.num_classes < 1:
             raise SettingsError(f"num_classes must be at least 1, not {self.num_classes}.")
+        if self.hidden_width is not None and self.hidden_width < 1:
+            raise SettingsError(f"hidden_width must be at least 1, or None, not {self.hidden_width}.")
 
     def with_image_size(self, height: int, width: int) -> "ModelSettings":
         """Returns the same settings for pictures of another size, in pixels."""

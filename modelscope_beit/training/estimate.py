@@ -147,7 +147,7 @@ def _picture_bytes(backbone: BackboneSettings, batch_size: int) -> int:
 
 def _tokens_per_picture(backbone: BackboneSettings) -> int:
     rows, columns = backbone.grid
-    return 1 + rows * columns
+    return backbone.num_prefix_tokens + rows * columns
 
 
 def _block_bytes_per_token(backbone: BackboneSettings, number_bytes: int, *, on_cpu: bool) -> int:

@@ -23,7 +23,7 @@ from modelscope_beit.settings.parameter_rules import CustomKey, DecayRules, Laye
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 _BLOCK_NUMBER = re.compile(r"(?<=blocks\.)\d+(?=\.)")
-_TOKENS = ("cls_token", "mask_token", "pos_embed")
+_TOKENS = ("cls_token", "dist_token", "mask_token", "pos_embed")
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def _factors(name: str, module: nn.Module, parameter: Tensor, rules: ParamwiseSe
 def _is_exempt(name: str, parameter: Tensor, rules: DecayRules) -> bool:
     """Tells whether a parameter has no weight decay under layer-wise decay."""
     own = name.removeprefix(BACKBONE_PREFIX)
-    if parameter.ndim <= 1 or own.endswith(".bias") or own in ("cls_token", "pos_embed"):
+    if parameter.ndim <= 1 or own.endswith(".bias") or own in ("cls_token", "dist_token", "pos_embed"):
         return True
     return rules == "timm" and own.endswith("relative_position_bias_table")
 

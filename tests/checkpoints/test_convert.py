@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ from torch import Tensor
 from modelscope_beit.checkpoints.convert import complete, from_native, rename, to_native
 from modelscope_beit.checkpoints.files import read_weights
 from modelscope_beit.checkpoints.infer import Hints, infer_settings
+from modelscope_beit.checkpoints.key_tables import MMCLS_VIT
 from modelscope_beit.checkpoints.load import classifier_with
 from modelscope_beit.checkpoints.recognise import recognise
 from modelscope_beit.errors import CheckpointError
-from modelscope_beit.settings.model import ModelSettings
+from modelscope_beit.network.classifier import build_classifier
+from modelscope_beit.settings.mm_model import read_mm_model
+from modelscope_beit.settings.model import ModelSettings, model_settings
 
 
 def assert_equal_logits(model: Any, state: dict[str, Tensor], logits: Any, hints: Hints | None = None) -> None:
@@ -37,6 +41,8 @@ def assert_equal_logits(model: Any, state: dict[str, Tensor], logits: Any, hints
         ("vit_base_patch16_224", {}),
         ("vit_base_patch16_224", {"init_values": 0.1, "global_pool": "avg"}),
         ("deit_base_patch16_224", {}),
+        ("deit_base_distilled_patch16_224", {}),
+        ("deit_base_distilled_patch16_224", {"qkv_bias": False}),
     ],
 )
 def test_to_native__timm_gives_equal_logits_and_comes_back(
@@ -62,6 +68,8 @@ def test_to_native__timm_gives_equal_logits_and_comes_back(
         ("BeitForImageClassification", {"layer_scale_init_value": 0.0}),
         ("ViTForImageClassification", {}),
         ("ViTForImageClassification", {"qkv_bias": False}),
+        ("DeiTForImageClassificationWithTeacher", {}),
+        ("DeiTForImageClassification", {}),
     ],
 )
 def test_to_native__transformers_gives_equal_logits_and_comes_back(
@@ -74,17 +82,29 @@ def test_to_native__transformers_gives_equal_logits_and_comes_back(
 
 
 @pytest.mark.openmmlab
-def test_to_native__mmcls_vit_gives_equal_logits_and_comes_back(logits: Any) -> None:
+@pytest.mark.parametrize("hidden_dim", [None, 96])
+@pytest.mark.parametrize(
+    ("kind", "head_kind"),
+    [("VisionTransformer", "VisionTransformerClsHead"), ("DistilledVisionTransformer", "DeiTClsHead")],
+)
+def test_to_native__mmcls_vit_gives_equal_logits_and_comes_back(
+    logits: Any, kind: str, head_kind: str, hidden_dim: int | None
+) -> None:
     models = pytest.importorskip("mmcls.models", reason="the oracle is mmcls")
     import helpers
 
     arch = {"embed_dims": 128, "num_layers": 2, "num_heads": 4, "feedforward_channels": 192}
-    backbone = {"type": "VisionTransformer", "arch": arch, "img_size": 64, "patch_size": 16}
-    head = {"type": "VisionTransformerClsHead", "num_classes": 5, "in_channels": 128}
+    backbone = {"type": kind, "arch": arch, "img_size": 64, "patch_size": 16}
+    head = {"type": head_kind, "num_classes": 5, "in_channels": 128, "hidden_dim": hidden_dim}
     model = models.build_classifier({"type": "ImageClassifier", "backbone": backbone, "head": head})
     model = helpers.with_random_weights(model).eval()
     model.forward = lambda images: model.simple_test(images, [{}], softmax=False, post_process=False)
     assert_equal_logits(model, model.state_dict(), logits, Hints(num_heads=4))
+    # mmcls interpolates positions for pictures of another size in the forward pass, as we do.
+    ours = to_native(model.state_dict(), MMCLS_VIT, read_mm_model({"backbone": backbone, "head": head}))
+    wide = torch.randn(2, 3, 48, 96, generator=torch.Generator().manual_seed(1))
+    network = classifier_with(read_mm_model({"backbone": backbone, "head": head}), ours.tensors)
+    assert (logits(network, wide) - logits(model, wide)).abs().max() < 1e-5
 
 
 @pytest.mark.openmmlab
@@ -180,8 +200,6 @@ def test_to_native__shared_table_is_copied_not_aliased(
 def test_to_native__class_token_network_takes_the_final_norm_of_a_masked_image_model(
     masked_image_state: dict[str, Tensor], settings: ModelSettings
 ) -> None:
-    from dataclasses import replace
-
     pooled = replace(settings, backbone=replace(settings.backbone, pooling="class_token"))
     conversion = to_native(masked_image_state, recognise(masked_image_state), pooled, new_head=True)
     assert torch.equal(conversion.tensors["backbone.norm.weight"], masked_image_state["norm.weight"])
@@ -216,6 +234,20 @@ def test_to_native__head_of_another_class_count(unilm_state: dict[str, Tensor], 
     assert conversion.initialised == ("head.fc.weight", "head.fc.bias")
     assert conversion.tensors["head.fc.weight"].shape == (7, 128)
     assert "head.weight" not in conversion.mapped
+
+
+def test_to_native__new_head_of_a_distilled_network_with_a_hidden_layer() -> None:
+    settings = model_settings("vit", "base", num_classes=5, width=32, depth=1, num_heads=2, distilled=True)
+    settings = replace(settings, backbone=replace(settings.backbone, pooling="two_tokens"), hidden_width=24)
+    state = from_native(build_classifier(settings).state_dict(), MMCLS_VIT)
+    conversion = to_native(state, MMCLS_VIT, settings.with_num_classes(7), new_head=True)
+    assert set(conversion.initialised) == {f"head.{n}.{k}" for n in ("fc", "fc_dist") for k in ("weight", "bias")}
+    assert torch.equal(conversion.tensors["head.pre_logits.weight"], state["head.layers.pre_logits.weight"])
+    assert {key: tensor.shape for key, tensor in conversion.tensors.items() if "dist" in key} == {
+        "backbone.dist_token": (1, 1, 32),
+        "head.fc_dist.weight": (7, 24),
+        "head.fc_dist.bias": (7,),
+    }
 
 
 def test_to_native__new_head_keeps_a_head_that_fits(unilm_state: dict[str, Tensor], settings: ModelSettings) -> None:

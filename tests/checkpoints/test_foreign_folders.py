@@ -37,6 +37,7 @@ def folder_with(tmp_path: Path, **files: dict[str, Any]) -> Path:
             "BeitImageProcessorPil",
             {"size": {"height": 64, "width": 64}, "resample": 2, "image_mean": [0.1] * 3, "image_std": [0.3] * 3},
         ),
+        ("deit", "DeiTImageProcessorPil", {"size": {"height": 73, "width": 73}, "crop_size": 64}),
         (
             "vit",
             "BitImageProcessorPil",
@@ -82,10 +83,20 @@ def test_read_transformers_folder__settings_and_names(tmp_path: Path) -> None:
     assert read_transformers_folder(folder_with(tmp_path, config=config)).class_names is None
 
 
+@pytest.mark.parametrize("name", ["BeitImageProcessor", "ViTImageProcessor", "DeiTImageProcessor"])
+def test_read_transformers_folder__silent_processor_file_means_the_defaults(tmp_path: Path, name: str) -> None:
+    transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
+    theirs = getattr(transformers, name)()
+    processor = {"image_processor_type": name}
+    recipe = read_transformers_folder(folder_with(tmp_path, config=BEIT, preprocessor_config=processor)).recipe
+    assert recipe.mean == tuple(theirs.image_mean) and recipe.std == tuple(theirs.image_std)
+    resize = (theirs.size["height"], theirs.crop_size["height"]) if theirs.do_center_crop else None
+    assert recipe.resize == resize
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"model_type": "deit"}, "distillation"),
         ({"model_type": "swin"}, "swin"),
         ({"hidden_act": "quick_gelu"}, "quick_gelu"),
         ({"patch_size": [16, 8]}, "not square"),

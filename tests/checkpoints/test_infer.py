@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +31,10 @@ def inferred(settings: ModelSettings, hints: Hints | None = None) -> ModelSettin
         model_settings("vit", "base", image_size=(384, 384)),
         model_settings("vit", "huge", patch_size=14),
         model_settings("vit", "small", qkv_bias="none", layer_scale_init=0.1, in_channels=1),
+        replace(model_settings("vit", "base", num_classes=21841), hidden_width=768),
+        model_settings("vit", "tiny", image_size=(384, 384), distilled=True, pooling="two_tokens"),
+        model_settings("vit", "small", distilled=True),
+        replace(model_settings("vit", "base", distilled=True, pooling="two_tokens"), hidden_width=768),
     ],
 )
 def test_infer_settings__gives_the_settings_that_the_weights_were_built_from(settings: ModelSettings) -> None:

@@ -46,6 +46,23 @@ def test_guess_family__vit_or_deit(timm_model: Any, name: str, family: str) -> N
     assert guess_family(rename(state, recognise(state)), name)[0] == family
 
 
+def test_guess_family__distillation_token(timm_model: Any) -> None:
+    state = timm_model("deit_base_distilled_patch16_224").state_dict()
+    assert guess_family(rename(state, recognise(state)), "x.bin") == ("deit", "by its distillation token")
+
+
+def test_published_recipe__bare_transformers_deit_is_resized_as_by_its_processor(transformers_model: Any) -> None:
+    transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
+    expected = transformers.DeiTImageProcessor()
+    state = transformers_model("DeiTForImageClassificationWithTeacher").state_dict()
+    renamed = rename(state, recognise(state))
+    recipe = published_recipe("deit", renamed, infer_settings(renamed), is_wrapped=False)
+    assert recipe.squash and recipe.resize == (expected.size["height"], expected.crop_size["height"])
+    assert recipe.interpolation == "bicubic" and expected.resample == 3
+    # The published folders set this; timm has the same numbers for the same weights.
+    assert (recipe.mean, recipe.std) == IMAGENET
+
+
 def test_guess_family__transformers_publishes_only_v1(transformers_model: Any) -> None:
     state = transformers_model("BeitForImageClassification").state_dict()
     assert guess_family(rename(state, recognise(state)), "model.safetensors")[0] == "beit"
@@ -76,6 +93,8 @@ def test_published_recipe__unilm(unilm_state: dict[str, Tensor], family: Any, si
         "vit_base_patch16_384.augreg_in21k_ft_in1k",
         "deit_base_patch16_224.fb_in1k",
         "deit_base_patch16_384.fb_in1k",
+        "deit_base_distilled_patch16_224.fb_in1k",
+        "deit_base_distilled_patch16_384.fb_in1k",
     ],
 )
 def test_published_recipe__bare_timm_file_has_the_numbers_of_timms_own_table(architecture: str) -> None:

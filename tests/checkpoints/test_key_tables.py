@@ -75,6 +75,7 @@ def test_from_native__names_what_has_no_place() -> None:
         ("vit_base_patch16_224", {}, "timm-vit"),
         ("vit_base_patch16_224", {"init_values": 0.1, "global_pool": "avg"}, "timm-vit"),
         ("deit_base_patch16_224", {}, "timm-vit"),
+        ("deit_base_distilled_patch16_224", {}, "timm-vit"),
     ],
 )
 def test_table__has_exactly_the_keys_of_timm(
@@ -91,6 +92,8 @@ def test_table__has_exactly_the_keys_of_timm(
         ("BeitModel", {}, "transformers-beit-bare-memory"),
         ("BeitForImageClassification", {"use_mean_pooling": False}, "transformers-beit-memory"),
         ("ViTForImageClassification", {}, "transformers-vit-memory"),
+        ("DeiTForImageClassificationWithTeacher", {}, "transformers-deit-memory"),
+        ("DeiTForImageClassification", {}, "transformers-deit-one-classifier-memory"),
     ],
 )
 def test_table__has_exactly_the_keys_of_transformers_in_memory(

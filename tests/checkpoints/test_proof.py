@@ -38,6 +38,13 @@ def test_prove__resized_source_is_compared_at_its_own_size(unilm_file: Path) -> 
     assert proof.largest_difference is not None and proof.largest_difference < 1e-5
 
 
+def test_prove__distilled_file_of_timm_at_its_own_size(timm_model: Any, tmp_path: Path) -> None:
+    torch.save(timm_model("deit_base_distilled_patch16_224").state_dict(), tmp_path / "tiny.pth")
+    proof = prove(open_source(tmp_path / "tiny.pth", image_size=(96, 96)))
+    assert (proof.library, proof.num_dropped) == ("timm", 0)
+    assert proof.largest_difference is not None and proof.largest_difference < 1e-5
+
+
 @needs_timm
 def test_prove__modelscope_folder_through_timm_after_renaming(tiny_model_folder: Path) -> None:
     proof = prove(open_source(tiny_model_folder))
@@ -45,7 +52,9 @@ def test_prove__modelscope_folder_through_timm_after_renaming(tiny_model_folder:
     assert proof.largest_difference is not None and proof.largest_difference < 1e-5
 
 
-@pytest.mark.parametrize("name", ["BeitForImageClassification", "ViTForImageClassification"])
+@pytest.mark.parametrize(
+    "name", ["BeitForImageClassification", "ViTForImageClassification", "DeiTForImageClassificationWithTeacher"]
+)
 @pytest.mark.parametrize("eps", [1e-6, 1e-12])
 def test_prove__transformers_folder_and_file(transformers_model: Any, tmp_path: Path, name: str, eps: float) -> None:
     transformers_model(name, layer_norm_eps=eps).save_pretrained(tmp_path)

@@ -21,6 +21,7 @@ def test_recognise__our_own(tiny_classifier: BeitClassifier) -> None:
         ("beit_base_patch16_224", "unilm"),
         ("vit_base_patch16_224", "timm-vit"),
         ("deit_base_patch16_224", "timm-vit"),
+        ("deit_base_distilled_patch16_224", "timm-vit"),
     ],
 )
 def test_recognise__timm(timm_model: Any, architecture: str, layout: str) -> None:
@@ -35,6 +36,9 @@ def test_recognise__timm(timm_model: Any, architecture: str, layout: str) -> Non
         ("BeitForMaskedImageModeling", "transformers-beit-pretraining"),
         ("ViTForImageClassification", "transformers-vit"),
         ("ViTModel", "transformers-vit-bare"),
+        ("DeiTForImageClassificationWithTeacher", "transformers-deit"),
+        ("DeiTForImageClassification", "transformers-deit-one-classifier"),
+        ("DeiTModel", "transformers-vit-bare"),
     ],
 )
 def test_recognise__transformers_on_disk_and_in_memory(
@@ -70,12 +74,12 @@ def test_recognise__masked_image_model(masked_image_state: dict[str, Tensor]) ->
 
 
 def test_recognise__unknown_names_three_nearest_and_what_does_not_fit(timm_model: Any) -> None:
-    keys = [*timm_model("vit_base_patch16_224").state_dict(), "dist_token", "head_dist.weight"]
+    keys = [*timm_model("vit_base_patch16_224").state_dict(), "reg_token", "head_third.weight"]
     with pytest.raises(CheckpointError) as error:
         recognise(keys)
     message = str(error.value)
     assert message.count("\n- ") == 3
-    assert "timm ViT or DeiT (timm-vit): dist_token, head_dist.weight" in message.splitlines()[1]
+    assert "timm ViT or DeiT (timm-vit): reg_token, head_third.weight" in message.splitlines()[1]
 
 
 @pytest.mark.parametrize("keys", [[], ["conv1.weight", "fc.weight"], ["cls_token"]])

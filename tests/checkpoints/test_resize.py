@@ -51,12 +51,13 @@ def test_resize_weights__fits_the_resized_network_and_changes_positions_only() -
     assert set(tensors) - untouched == {key for key in tensors if "position_bias" in key or "pos_embed" in key}
 
 
-def test_resize_weights__position_embedding_has_the_values_of_timm() -> None:
+@pytest.mark.parametrize("distilled", [False, True])
+def test_resize_weights__position_embedding_has_the_values_of_timm(distilled: bool) -> None:
     resample = pytest.importorskip("timm.layers", reason="the oracle is timm").resample_abs_pos_embed
-    embedding = torch.randn(1, 1 + 16, 192)
-    settings = model_settings("vit", "tiny", image_size=(64, 64))
+    settings = model_settings("vit", "tiny", image_size=(64, 64), distilled=distilled)
+    embedding = torch.randn(1, 1 + distilled + 16, 192)
     _, tensors = resize_weights({"backbone.pos_embed": embedding}, settings, (96, 48))
-    expected = resample(embedding, [6, 3], [4, 4], antialias=False)
+    expected = resample(embedding, [6, 3], [4, 4], num_prefix_tokens=1 + distilled, antialias=False)
     assert torch.allclose(tensors["backbone.pos_embed"], expected, atol=1e-6)
 
 

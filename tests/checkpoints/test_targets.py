@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ NETWORKS = {
     ),
     "no layer scale": model_settings("beit", "base", num_classes=5, **(SIZE | {"layer_scale_init": None})),
     "vit": model_settings("vit", "base", num_classes=5, **SIZE),
+    "distilled deit": model_settings("vit", "base", num_classes=5, distilled=True, pooling="two_tokens", **SIZE),
 }
+ONE_HEAD = model_settings("vit", "base", num_classes=5, distilled=True, **SIZE)
 STEPS = {
     "crop 0.95": evaluation_steps(64, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), crop_pct=0.95),
     "crop 0.875": evaluation_steps(64, mean=(127.5,) * 3, std=(127.5,) * 3, crop_pct=0.875, interpolation="bilinear"),
@@ -53,10 +56,10 @@ def test_write_timm__is_opened_by_timm(tmp_path: Path, logits: Any, name: str) -
     assert theirs.pretrained_cfg["label_names"] == list(helpers.TINY_CLASSES)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_write_transformers__is_opened_by_transformers(tmp_path: Path, logits: Any, name: str) -> None:
+@pytest.mark.parametrize("settings", [*NETWORKS.values(), ONE_HEAD])
+def test_write_transformers__is_opened_by_transformers(tmp_path: Path, logits: Any, settings: ModelSettings) -> None:
     transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
-    ours = network_of(NETWORKS[name])
+    ours = network_of(settings)
     write_transformers(tmp_path / "out", folder_settings(ours.settings), ours.state_dict())
     theirs, loading = transformers.AutoModelForImageClassification.from_pretrained(
         tmp_path / "out", output_loading_info=True
@@ -151,6 +154,19 @@ def test_write__refuses_a_network_that_the_library_has_not(tmp_path: Path, write
     with pytest.raises(CheckpointError):
         write(tmp_path / "out", folder_settings(ours.settings), ours.state_dict())
     assert not (tmp_path / "out").exists()
+
+
+def test_write_timm__refuses_a_distilled_network_with_one_head(tmp_path: Path) -> None:
+    ours = network_of(ONE_HEAD)
+    with pytest.raises(CheckpointError, match="a head for each of its tokens"):
+        write_timm(tmp_path / "out", folder_settings(ours.settings), ours.state_dict())
+
+
+@pytest.mark.parametrize("write", [write_timm, write_transformers])
+def test_write__refuses_a_hidden_layer(tmp_path: Path, write: Any) -> None:
+    ours = network_of(replace(NETWORKS["vit"], hidden_width=96))
+    with pytest.raises(CheckpointError, match=r"no place for head\.pre_logits"):
+        write(tmp_path / "out", folder_settings(ours.settings), ours.state_dict())
 
 
 def test_timm_model__ratio_gives_the_very_number_of_hidden_channels() -> None:

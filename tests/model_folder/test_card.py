@@ -1,6 +1,7 @@
 """The model card: its front matter is YAML, its table is Markdown, whatever the names are."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,8 @@ def test_architecture_in_words():
     words = architecture_in_words(model_settings("beitv2", "large", image_size=(384, 224)))
     assert words.startswith("24 blocks of width 1024, 16 heads, patches of 16 on 384x224 pixels, relative positions")
     assert architecture_in_words(model_settings("vit", "tiny")).endswith("absolute positions, class token")
+    settings = replace(model_settings("vit", "tiny", distilled=True, pooling="two_tokens"), hidden_width=96)
+    assert architecture_in_words(settings).endswith("class token and distillation token, hidden layer of width 96")
 
 
 def test_steps_in_words__only_what_changes_the_picture():

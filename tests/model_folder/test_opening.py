@@ -225,13 +225,18 @@ def test_open_model__folder_of_the_stock_beit_v2(tmp_path, monkeypatch):
 
 
 @pytest.mark.openmmlab
-def test_open_model__folder_of_mmcls_vision_transformer(tmp_path):
+@pytest.mark.parametrize("hidden_dim", [None, 48])
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [("VisionTransformer", "VisionTransformerClsHead"), ("DistilledVisionTransformer", "DeiTClsHead")],
+)
+def test_open_model__folder_of_mmcls_vision_transformer(tmp_path, kind, head, hidden_dim):
     mmcls_models = pytest.importorskip("mmcls.models", reason="mmcls is the oracle")
     size = {"embed_dims": 32, "num_layers": 2, "num_heads": 2, "feedforward_channels": 64}
     mm_model = {
         "type": "ImageClassifier",
-        "backbone": {"type": "VisionTransformer", "arch": size, "img_size": 32, "patch_size": 8},
-        "head": {"type": "VisionTransformerClsHead", "num_classes": 5, "in_channels": 32},
+        "backbone": {"type": kind, "arch": size, "img_size": 32, "patch_size": 8},
+        "head": {"type": head, "num_classes": 5, "in_channels": 32, "hidden_dim": hidden_dim},
     }
     stock = helpers.with_random_weights(mmcls_models.build_classifier(copy.deepcopy(mm_model))).eval()
     save_as_mmcv_does(stock, tmp_path / "m", mm_model, helpers.TINY_CLASSES)

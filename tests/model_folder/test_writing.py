@@ -1,6 +1,7 @@
 """Writing model folders; the stock ModelScope class with mmcls opens what was written, and so do we."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,11 @@ def test_write_model_folder__stock_class_opens_beit_v2(tmp_path, tiny_folder_set
 
 
 @pytest.mark.openmmlab
-def test_write_model_folder__stock_class_opens_vision_transformer(tmp_path):
-    settings = FolderSettings(model_settings("vit", "tiny", num_classes=3, image_size=(32, 32)), STEPS, ("a", "b", "c"))
+@pytest.mark.parametrize("hidden_width", [None, 96])
+@pytest.mark.parametrize("distilled", [{}, {"distilled": True, "pooling": "two_tokens"}])
+def test_write_model_folder__stock_class_opens_vision_transformer(tmp_path, distilled, hidden_width):
+    model = model_settings("vit", "tiny", num_classes=3, image_size=(32, 32), **distilled)
+    settings = FolderSettings(replace(model, hidden_width=hidden_width), STEPS, ("a", "b", "c"))
     classifier = helpers.with_random_weights(build_classifier(settings.model)).eval()
     folder = write(tmp_path / "model", settings, classifier)
     images = torch.randn(2, 3, 32, 32)

@@ -1,5 +1,7 @@
 """Oracles: transformers' BEiT for attention weights and maps; the settings' own promises for freezing."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,9 +13,9 @@ from modelscope_beit.settings.model import model_settings
 SMALL = {"image_size": (32, 32), "width": 32, "depth": 3, "num_heads": 4, "mlp_hidden": 64}
 
 
-def backbone(**choices: object) -> BeitBackbone:
+def backbone(family: Any = "beitv2", **choices: object) -> BeitBackbone:
     torch.manual_seed(0)
-    network = build_classifier(model_settings("beitv2", "base", num_classes=4, **(SMALL | choices))).backbone
+    network = build_classifier(model_settings(family, "base", num_classes=4, **(SMALL | choices))).backbone
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -29,6 +31,17 @@ def test_features__agree_with_forward_and_say_what_each_block_saw() -> None:
     assert {number: tuple(m.shape) for number, m in features.maps.items()} == {0: (2, 32, 2, 3), 2: (2, 32, 2, 3)}
     torch.testing.assert_close(features.maps[2].flatten(2).transpose(1, 2), features.patch_tokens)
     torch.testing.assert_close(features.attention[1].sum(-1), torch.ones(2, 4, 7))
+
+
+def test_features__distillation_token_is_no_patch() -> None:
+    network = backbone("vit", distilled=True, pooling="two_tokens").eval()
+    images = torch.randn(2, 3, 32, 48)
+    features = network.features(images, maps=(2,), attention=(0,))
+    torch.testing.assert_close(features.pooled, network(images))
+    torch.testing.assert_close(features.pooled[:, 0], features.class_token)
+    assert features.pooled.shape == (2, 2, 32) and features.patch_tokens.shape == (2, 6, 32)
+    assert features.attention[0].shape == (2, 4, 8, 8)
+    torch.testing.assert_close(network.norm(features.maps[2].flatten(2).transpose(1, 2)), features.patch_tokens)
 
 
 def test_features__unknown_block_is_an_error() -> None:
@@ -50,6 +63,12 @@ def test_frozen_stages__freeze_embedding_tokens_and_first_blocks() -> None:
     assert {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.q_bias"} <= frozen
     assert not any(name.startswith(("blocks.1", "blocks.2", "fc_norm")) for name in frozen)
     assert not network.blocks[0].training and network.blocks[1].training
+
+
+def test_frozen_stages__freeze_the_distillation_token() -> None:
+    network = backbone("vit", distilled=True, frozen_stages=0)
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"cls_token", "dist_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
 
 
 def test_train__returns_the_backbone() -> None:

@@ -1,6 +1,7 @@
 """Oracles: timm's BEiT v2 and ViT, parameter counts of the released models, unilm's initialisation."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import timm
@@ -20,6 +21,14 @@ def randomised(family: str):
         for parameter in classifier.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return classifier
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+def test_build_classifier__distilled_deit_has_timms_number_of_parameters(size: str) -> None:
+    with torch.device("meta"):
+        theirs = timm.create_model(f"deit_{size}_distilled_patch16_224")
+    ours = build_classifier(model_settings("vit", size, distilled=True, pooling="two_tokens"), device="meta")
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
 @pytest.mark.parametrize(("size", "count"), [("base", 86_530_984), ("large", 304_430_568)])
@@ -79,3 +88,14 @@ def test_initialise__follows_unilm() -> None:
     assert float(classifier.head.fc.weight.std()) == pytest.approx(2e-5, rel=0.1)
     norms = [module for module in classifier.modules() if isinstance(module, torch.nn.LayerNorm)]
     assert len(norms) == 9 and all(norm.eps == 1e-6 for norm in norms)
+
+
+def test_initialise__distilled_network_with_a_hidden_layer() -> None:
+    torch.manual_seed(0)
+    settings = model_settings("vit", "small", num_classes=100, depth=1, distilled=True, pooling="two_tokens")
+    classifier = build_classifier(replace(settings, hidden_width=512))
+    assert float(classifier.backbone.dist_token.std()) == pytest.approx(0.02, rel=0.1)
+    # mmcls calls it "Lecun norm".
+    assert float(classifier.head.pre_logits.weight.std()) == pytest.approx(384**-0.5, rel=0.03)
+    for last in (classifier.head.fc, classifier.head.fc_dist):
+        assert float(last.weight.std()) == pytest.approx(2e-5, rel=0.05) and not last.bias.any()

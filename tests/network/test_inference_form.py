@@ -15,6 +15,8 @@ CHOICES = [
     ("beitv2", {"image_size": (32, 64)}),
     ("vit", {}),
     ("vit", {"qkv_bias": "none"}),
+    ("vit", {"distilled": True, "pooling": "two_tokens"}),
+    ("vit", {"distilled": True}),
 ]
 
 

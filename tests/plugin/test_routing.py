@@ -189,10 +189,15 @@ def test_network_that_only_mmcls_knows__is_named_without_mmcls(tmp_path: Path, m
         pipeline("image-classification", model=folder, device="cpu")
 
 
+DEIT = {"type": "DistilledVisionTransformer", "arch": "deit-tiny"}
+DEIT_HEAD = {"type": "DeiTClsHead", "num_classes": 5, "in_channels": 192, "hidden_dim": 192}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({}, True),
+        ({"model": {"type": "ClassificationModel", "mm_model": {"backbone": DEIT, "head": DEIT_HEAD}}}, True),
         ({"model": {"type": "EasyRobustModel"}}, False),
         ({"model": {"model_type": "ClassificationModel"}}, True),
         ({"model": {"type": "ClassificationModel", "mm_model": {"backbone": SWIN, "head": {}}}}, False),

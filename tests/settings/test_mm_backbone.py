@@ -91,6 +91,18 @@ def test_read_vision_transformer__sizes_and_parameters_of_mmcls(arch):
 
 
 @pytest.mark.openmmlab
+@pytest.mark.parametrize("hidden_dim", [None, 48])
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [("VisionTransformer", "VisionTransformerClsHead"), ("DistilledVisionTransformer", "DeiTClsHead")],
+)
+def test_read_vision_transformer__parameters_of_mmcls_with_any_head(kind, head, hidden_dim):
+    mm_model = vision_transformer(32, type=kind, arch=TINY)
+    mm_model["head"] |= {"type": head, "hidden_dim": hidden_dim}
+    assert sorted(our_shapes(mm_model).values()) == sorted(stock_shapes(mm_model).values())
+
+
+@pytest.mark.openmmlab
 @pytest.mark.parametrize("norm_cfg", [None, {"type": "LN"}, {"type": "LN", "eps": 1e-12}])
 def test_read_vision_transformer__layer_norm_eps_of_mmcls(norm_cfg):
     mmcls_models = pytest.importorskip("mmcls.models", reason="mmcls is the oracle")
@@ -114,3 +126,5 @@ def test_write_backbone__no_layer_scale_is_0_because_the_stock_class_compares_it
 def test_write_backbone__names_deit():
     backbone = write_backbone(model_settings("vit", "tiny").backbone, 0.001)
     assert (backbone["type"], backbone["arch"]) == ("VisionTransformer", "deit-tiny")
+    backbone = write_backbone(model_settings("vit", "tiny", distilled=True, pooling="two_tokens").backbone, 0.001)
+    assert (backbone["type"], backbone["arch"]) == ("DistilledVisionTransformer", "deit-tiny")

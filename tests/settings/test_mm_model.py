@@ -1,6 +1,7 @@
 """mm_model reading and writing: there and back, and what a person is told. Sizes: see test_mm_backbone.py."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -97,6 +98,8 @@ def test_read_mm_model__custom_architecture():
         ({"head__num_classes": 0}, ["head.num_classes is 0: at least 1"]),
         ({"head__num_classes": "10"}, ["head.num_classes is '10': a whole number"]),
         ({"head__in_channels": 1024}, ["head.in_channels is 1024: the backbone gives 768 channels"]),
+        ({"head__hidden_dim": 0}, ["head.hidden_dim is 0: at least 1"]),
+        ({"head__hidden_dim": "wide"}, ["head.hidden_dim is 'wide': a whole number"]),
         ({"head": None}, ["model.mm_model.head is None: a mapping is expected"]),
         ({"backbone__patch_size": 14, "backbone__in_chans": 0}, ["in_channels must be at least 1"]),
     ],
@@ -117,6 +120,7 @@ def test_read_mm_model__tells_all_problems_at_once():
 FOREIGN = [
     changed(type="Distiller"),
     changed(backbone__type="NextViT"),
+    changed(backbone__type=["VisionTransformer"]),
     changed(head__type="StackedLinearClsHead"),
     changed(neck={"type": "GlobalAveragePooling"}),
     changed(backbone__qk_scale=0.5),
@@ -128,7 +132,9 @@ FOREIGN = [
     vision_transformer(norm_cfg={"type": "BN"}),
     vision_transformer(out_indices=[0]),
     {**vision_transformer(), "head": {"type": "LinearClsHead", "num_classes": 7, "in_channels": 32}},
-    {**vision_transformer(), "head": vision_transformer()["head"] | {"hidden_dim": 3072}},
+    {**vision_transformer(), "head": vision_transformer()["head"] | {"hidden_dim": 8, "act_cfg": {"type": "ReLU"}}},
+    {**vision_transformer(), "head": vision_transformer()["head"] | {"type": "DeiTClsHead"}},
+    {**vision_transformer(type="DistilledVisionTransformer"), "head": HUB_BASE["head"] | {"in_channels": 32}},
 ]
 
 
@@ -142,6 +148,26 @@ def test_is_native__not_what_the_network_cannot_express(mm_model):
 def test_is_native__a_mistake_is_not_a_reason_for_mmcls():
     assert is_native(changed(backbone__arch="bse", head__num_classes=0))
     assert is_native(vision_transformer(layer_cfgs={"attn_drop_rate": 0.1}, out_indices=-1, init_cfg=[]))
+
+
+def test_read_mm_model__hidden_layer_and_its_activation():
+    mm_model = vision_transformer()
+    mm_model["head"] |= {"hidden_dim": 48, "act_cfg": {"type": "Tanh"}}
+    assert read_mm_model(mm_model).hidden_width == 48
+    # Without a hidden layer the activation is nowhere.
+    mm_model["head"] |= {"hidden_dim": None, "act_cfg": {"type": "ReLU"}}
+    assert read_mm_model(mm_model).hidden_width is None
+
+
+@pytest.mark.parametrize(
+    ("head", "pooling"), [("DeiTClsHead", "two_tokens"), ("VisionTransformerClsHead", "class_token")]
+)
+def test_read_mm_model__distilled_with_one_head_and_two(head, pooling):
+    mm_model = vision_transformer(type="DistilledVisionTransformer")
+    mm_model["head"]["type"] = head
+    backbone = read_mm_model(mm_model).backbone
+    assert (backbone.distilled, backbone.pooling) == (True, pooling)
+    assert is_native(mm_model)
 
 
 def test_read_mm_model__scale_that_is_the_usual_one():
@@ -181,8 +207,21 @@ backbones = st.builds(
 )
 
 
+distilled = st.builds(
+    replace,
+    backbones,
+    qkv_bias=st.sampled_from(["none", "full"]),
+    relative_position=st.just("none"),
+    absolute_position=st.just(True),
+    layer_scale_init=st.none(),
+    pooling=st.sampled_from(["class_token", "two_tokens"]),
+    distilled=st.just(True),
+)
+hidden_widths = st.none() | st.integers(1, 4096)
+
+
 @hypothesis_settings(max_examples=300, deadline=None)
-@given(st.builds(ModelSettings, backbones, st.integers(1, 30000), st.floats(0, 1)))
+@given(st.builds(ModelSettings, backbones | distilled, st.integers(1, 30000), st.floats(0, 1), hidden_widths))
 def test_write_mm_model__read_back_unchanged(settings):
     mm_model = write_mm_model(settings)
     assert read_mm_model(mm_model) == settings

@@ -54,6 +54,20 @@ def test_backbone_settings__tells_every_contradiction_at_once() -> None:
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ("choices", "part"),
+    [
+        ({"distilled": True, "layer_scale_init": 0.1}, "distilled is for a ViT"),
+        ({"distilled": True, "relative_position": "per_layer"}, "distilled is for a ViT"),
+        ({"distilled": True, "pooling": "mean"}, "distilled is for a ViT"),
+        ({"pooling": "two_tokens"}, "needs the second one"),
+    ],
+)
+def test_backbone_settings__only_a_vit_can_be_distilled(choices: dict[str, object], part: str) -> None:
+    with pytest.raises(SettingsError, match=part):
+        model_settings("vit", "base", **choices)
+
+
 @pytest.mark.parametrize("frozen", [-1, 0, 12])
 def test_backbone_settings__freezes_from_nothing_to_every_block(frozen: int) -> None:
     assert BackboneSettings(frozen_stages=frozen).frozen_stages == frozen

@@ -26,6 +26,7 @@ KINDS = {
     "many tokens": {"image_size": (96, 128)},
     "shared bias": {"relative_position": "shared"},
     "vit": VIT,
+    "distilled": VIT | {"distilled": True, "pooling": "two_tokens"},
     "frozen": {"frozen_stages": 2},
     "narrow": {"mlp_hidden": 96},
 }

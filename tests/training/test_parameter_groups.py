@@ -177,6 +177,7 @@ def test_parameter_groups__unilm_decays_62_of_199_tensors(base):
     [
         ("beitv2_base_patch16_224", {"family": "beitv2"}),
         ("vit_base_patch16_224", {"family": "vit"}),
+        ("deit_base_distilled_patch16_224", {"family": "vit", "distilled": True, "pooling": "two_tokens"}),
         ("beit_base_patch16_224", {"family": "beit", "relative_position": "shared", "absolute_position": True}),
         ("beit_base_patch16_224", {"family": "beit", "pooling": "class_token"}),
     ],
@@ -201,7 +202,10 @@ def test_parameter_groups__timm_rules_equal_timm(name, network):
         for parameter in group["params"]
     }
     rates = rates_of(parameter_groups(on_meta(**network), layer_decay(0.7, "timm")))
-    ours = {name.removeprefix("backbone.").replace("head.fc.", "head."): rate for name, rate in rates.items()}
+    ours = {
+        name.removeprefix("backbone.").replace("head.fc_", "head_").replace("head.fc.", "head."): rate
+        for name, rate in rates.items()
+    }
     assert ours.keys() == expected.keys()
     for parameter, (scale, weight_decay) in expected.items():
         assert ours[parameter] == pytest.approx((5e-4 * scale, weight_decay), rel=1e-12), parameter
