@@ -39,7 +39,7 @@ def test_main__suggests_the_nearest_verb(typed: str, meant: str, capsys: pytest.
 
 def test_main__lists_the_verbs_when_none_is_near(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop(["xyzzy"]) == 2
-    assert "predict, convert" in capsys.readouterr().err
+    assert "predict, train" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", VERBS)
