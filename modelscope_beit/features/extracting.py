@@ -110,7 +110,8 @@ def _features(backbone: BeitBackbone, images: Tensor, feature: str, block: int |
     """Returns (N, C) of images (N, 3, H, W)."""
     if feature == POOLED:
         pooled: Tensor = backbone(images)
-        return pooled
+        # A distilled network gives its head two tokens; timm's feature is their mean.
+        return pooled.mean(dim=1) if pooled.ndim == 3 else pooled
     if block is not None:
         return backbone.features(images, maps=[block]).maps[block].mean(dim=(2, 3))
     found = backbone.features(images)

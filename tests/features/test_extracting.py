@@ -24,6 +24,7 @@ SIZE: dict[str, Any] = {"width": 128, "num_heads": 4, "depth": 2, "mlp_hidden": 
 NETWORKS = {
     "mean pooling": model_settings("beitv2", "base", num_classes=5, **SIZE),
     "class token": model_settings("beit", "base", num_classes=5, pooling="class_token", **SIZE),
+    "two tokens": model_settings("vit", "base", num_classes=5, distilled=True, pooling="two_tokens", **SIZE),
 }
 
 
@@ -44,7 +45,7 @@ def timms(theirs: Any, images: torch.Tensor, feature: str) -> torch.Tensor:
     tokens = theirs.forward_features(images)
     if feature == "pooled":
         return theirs.forward_head(tokens, pre_logits=True)
-    return tokens[:, 0] if feature == "class_token" else tokens[:, 1:].mean(dim=1)
+    return tokens[:, 0] if feature == "class_token" else tokens[:, theirs.num_prefix_tokens :].mean(dim=1)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
