@@ -115,7 +115,8 @@ def test_signal__finishes_the_step_saves_and_says_how_to_go_on(tmp_path: Path, n
     output, errors = child.communicate(timeout=60)
     assert child.returncode == 0, errors
     assert "RESULT True" in output
-    checkpoint = Path(output.split()[-1])
-    assert checkpoint.name == f"iter_{output.split()[-2]}.pth"
+    checkpoint, iterations = Path(output.split()[-1]), int(output.split()[-2])
+    # The signal may fall into the last step of an epoch, which has 22 pictures in batches of 4.
+    assert checkpoint.name in (f"iter_{iterations}.pth", f"epoch_{iterations / 6:g}.pth")
     assert weights_of(checkpoint)
     assert f"beit resume {run}" in log.read_text()
