@@ -5,6 +5,7 @@ counts. Transparent parts show white.
 """
 
 import io
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any, BinaryIO
@@ -16,6 +17,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from modelscope_beit.errors import ImageError
 from modelscope_beit.images.color_modes import to_rgb
 from modelscope_beit.images.downloading import download, is_url, shortened
+
+_logger = logging.getLogger(__name__)
 
 # The header's size is checked against this before anything is decoded: 1.2 GB as Pillow keeps it. Pillow's own limit,
 # PIL.Image.MAX_IMAGE_PIXELS (an error above twice that), is left as the program has set it.
@@ -118,9 +121,11 @@ def _decoded(picture: Image.Image, name: str, *, apply_orientation: bool) -> Ima
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:
     """Returns what turns a picture upright. Viewers show pictures with broken EXIF data as they are, so do we."""
+    # Broken EXIF data raise as many kinds of errors as broken pixels do.
     try:
         return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:
+    except Exception as error:
+        _logger.info("A picture is taken as it lies: its EXIF data cannot be read: %s", _cause(error))
         return None
 
 

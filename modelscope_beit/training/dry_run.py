@@ -1,15 +1,16 @@
 """Tries a few steps of a run, without leaving a file, and tells what the whole of it will take."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from modelscope_beit.data.batches import Batch, training_batches
+from modelscope_beit.data.batches import Batch
 from modelscope_beit.training.estimate import MemoryEstimate, TimeEstimate, estimate_memory, estimate_time
-from modelscope_beit.training.finetune import train_step
+from modelscope_beit.training.finetune import epoch_batches, train_step
 from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.run import Run, open_run
 
@@ -38,11 +39,11 @@ def estimate_run(job: TrainingJob) -> RunEstimate:
     """
     with tempfile.TemporaryDirectory(prefix="beit-") as folder, open_run(replace(job, work_dir=Path(folder))) as run:
         accumulation = job.recipe.accumulation
-        groups = _groups(run)
         steps_per_epoch = -(-run.iterations_per_epoch // accumulation)
         steps = run.total_iterations // run.iterations_per_epoch * steps_per_epoch
         steps += -(-(run.total_iterations % run.iterations_per_epoch) // accumulation)
-        time = estimate_time(lambda: train_step(run, next(groups)), steps)
+        with closing(_groups(run)) as groups:
+            time = estimate_time(lambda: train_step(run, next(groups)), steps)
         return RunEstimate(
             device=str(run.accelerator.device),
             precision=run.precision,
@@ -70,21 +71,9 @@ def _memory(run: Run) -> MemoryEstimate:
     )
 
 
-def _groups(run: Run) -> Iterator[list[Batch]]:
-    """Yields batches, as many together as make one step, over and over."""
-    recipe = run.job.recipe
+def _groups(run: Run) -> Generator[list[Batch], None, None]:
+    """Yields batches, as many together as make one step, over and over; closing it ends their threads."""
     for epoch in count():
-        batches = training_batches(
-            run.job.train,
-            run.train_transform,
-            seed=recipe.seed,
-            epoch=epoch,
-            batch_size=recipe.batch_size,
-            workers=recipe.workers,
-            rank=run.accelerator.process_index,
-            world_size=run.accelerator.num_processes,
-            order=recipe.order,
-        )
-        rows = iter(batches)
-        while group := list(islice(rows, recipe.accumulation)):
-            yield group
+        with closing(epoch_batches(run, epoch)) as batches:
+            while group := list(islice(batches, run.job.recipe.accumulation)):
+                yield group

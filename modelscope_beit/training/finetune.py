@@ -126,10 +126,10 @@ def _set_rates(run: Run, iteration: int) -> None:
         set_momenta(run.optimizer, run.momentum.momenta(iteration))
 
 
-def _groups(run: Run, epoch: int, start: int) -> Generator[list[Batch], None, None]:
-    """Yields the batches of the rest of an epoch, as many together as make one step of the optimizer."""
+def epoch_batches(run: Run, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
+    """Yields this process's batches of an epoch, without the first `start` ones; closing it ends its threads."""
     recipe = run.job.recipe
-    batches = training_batches(
+    return training_batches(
         run.job.train,
         run.train_transform,
         seed=recipe.seed,
@@ -141,10 +141,14 @@ def _groups(run: Run, epoch: int, start: int) -> Generator[list[Batch], None, No
         start_batch=start,
         order=recipe.order,
     )
+
+
+def _groups(run: Run, epoch: int, start: int) -> Generator[list[Batch], None, None]:
+    """Yields the batches of the rest of an epoch, as many together as make one step of the optimizer."""
     # Closing the batches ends their threads.
-    with closing(batches):
+    with closing(epoch_batches(run, epoch, start)) as batches:
         left = min(run.iterations_per_epoch - start, run.total_iterations - run.progress.iterations)
-        while left > 0 and (group := list(islice(batches, min(recipe.accumulation, left)))):
+        while left > 0 and (group := list(islice(batches, min(run.job.recipe.accumulation, left)))):
             left -= len(group)
             yield group
 

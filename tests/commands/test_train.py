@@ -145,7 +145,7 @@ def test_train__refuses_before_it_writes(
     assert f"beit resume {run}" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT between processes")
 def test_train__ctrl_c_saves_and_resume_goes_on(model: Path, photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with beit(
