@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelscope_beit import names
-from modelscope_beit.commands.model_argument import local_path
+from modelscope_beit.commands.feature_arguments import open_named_model
 from modelscope_beit.commands.output_folder import make_output_folder, title_of
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.evaluation import METRICS, MULTI_LABEL_METRICS
@@ -103,26 +103,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _opened(arguments: argparse.Namespace) -> "tuple[OpenedModel, Records]":
     """Returns the model and the pictures to measure it on; says on stderr what is to be known of them."""
-    folder = local_path(arguments.model)
-
     # Deferred for the same reason: these bring torch.
     from modelscope_beit.data.sources import open_data
-    from modelscope_beit.model_folder.opening import open_model
-    from modelscope_beit.network.device import find_device
     from modelscope_beit.training.reopening import DIVISION_FILE
-    from modelscope_beit.training.run_folder import OUTPUT
 
-    device = str(find_device(arguments.device))
-    # The folder of a run has the model folder that belongs to it inside.
-    is_run = (folder / OUTPUT / names.CONFIGURATION_FILE).is_file()
-    trust = arguments.trust_remote_code
-    model = open_model(folder / OUTPUT if is_run else folder, device=device, trust_remote_code=trust)
+    model = open_named_model(arguments)
     # The model's names help data whose labels are numbers; a selection of classes needs the data's own names.
     known_names = None if arguments.only_data_classes else model.class_names
     data = open_data(arguments.data, seed=_UNUSED_SEED, class_names=known_names, divide=False)
     for note in data.notes:
         _tell(note)
-    if is_run and data.validation is None and (folder / DIVISION_FILE).is_file():
+    folder = Path(arguments.model).expanduser()
+    if data.validation is None and (folder / DIVISION_FILE).is_file():
         _tell(
             f"{folder} was trained on a part of its data. To measure the pictures that it has not seen: "
             f"{names.COMMAND} evaluate {arguments.model} {folder / DIVISION_FILE}"
