@@ -3,7 +3,7 @@
 Source: BEiT v2 (arXiv 2208.06366), section 2; unilm/beit2 modeling_finetune.py. Letters: see blocks.py.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -119,6 +119,25 @@ class BeitBackbone(nn.Module):
                 kept_maps[number] = tokens[:, first_patch:].transpose(1, 2).unflatten(2, grid)  # (N, C, rows, columns)
         final = tokens if self.norm is None else self.norm(tokens)
         return Features(self.pool(tokens), final[:, 0], final[:, first_patch:], kept_maps, kept_attention)
+
+    def maps(self, images: Tensor, numbers: Sequence[int]) -> list[Tensor]:
+        """Returns the patch tokens that leave chosen blocks, as maps (N, C, rows, columns), not normalised, in order.
+
+        numbers: of blocks, from 0; -1 is what enters the first one. Blocks after the last chosen one are not run.
+        Raises ImageError like forward, SettingsError for a block that does not exist.
+        """
+        unknown = sorted(number for number in numbers if not -1 <= number < len(self.blocks))
+        if unknown:
+            raise SettingsError(f"There are blocks 0 to {len(self.blocks) - 1}, but {unknown} were asked for.")
+        tokens, grid = self.embed(images)
+        shared = self.shared_bias(grid)
+        chosen = {-1: tokens} if -1 in numbers else {}
+        for number, block in enumerate(self.blocks[: max(numbers) + 1]):
+            tokens = self._run(block, tokens, shared, grid)
+            if number in numbers:
+                chosen[number] = tokens
+        first_patch = self.settings.num_prefix_tokens
+        return [chosen[number][:, first_patch:].transpose(1, 2).unflatten(2, grid) for number in numbers]
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Returns the tokens (N, T, C) that enter the first block, and the grid (rows, columns) of patches."""

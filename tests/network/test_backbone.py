@@ -49,6 +49,22 @@ def test_features__unknown_block_is_an_error() -> None:
         backbone().features(torch.zeros(1, 3, 32, 32), maps=(3,))
 
 
+def test_maps__are_those_of_features_and_run_no_block_after_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = backbone().eval()
+    images = torch.randn(2, 3, 32, 48)
+    expected = network.features(images, maps=(0, 1)).maps
+    embedded, _ = network.embed(images)
+    monkeypatch.setattr(network.blocks[2], "forward", None)
+    first, entering, second = network.maps(images, (0, -1, 1))
+    torch.testing.assert_close([first, second], [expected[0], expected[1]])
+    torch.testing.assert_close(entering.flatten(2).transpose(1, 2), embedded[:, 1:])
+
+
+def test_maps__unknown_block_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="0 to 2.*-2, 3"):
+        backbone().maps(torch.zeros(1, 3, 32, 32), (3, 0, -2))
+
+
 def test_pool__class_token_is_no_part_of_the_mean() -> None:
     network = backbone().eval()
     tokens = torch.randn(1, 5, 32)
