@@ -4,14 +4,15 @@ import runpy
 from collections.abc import Mapping
 from pathlib import Path
 
-from modelscope_beit import names
 from modelscope_beit.errors import ModelFolderError
+from modelscope_beit.settings.mm_layout import hub_layout
 
 
 def run_mm_configuration(file: Path) -> dict[str, object]:
     """Runs a config.py and returns what it says, in the words of configuration.json.
 
-    Its `model` becomes model.mm_model, its `data.test.pipeline` preprocessor.val, as ModelScope's stock class does.
+    Its `model` becomes model.mm_model, its `data.test.pipeline` preprocessor.val, as in ModelScope's stock class, and
+    its recipe `train`; see settings/mm_layout.py.
     This executes the file: ask for trust first. Raises ModelFolderError if it fails, inherits from other files
     (`_base_`), or has no model.
     """
@@ -26,10 +27,4 @@ def run_mm_configuration(file: Path) -> dict[str, object]:
         )
     if not isinstance(values.get("model"), Mapping):
         raise ModelFolderError(f"{file} must set `model` to a mapping (type, backbone, neck, head).")
-    steps: object = values.get("data")
-    for name in ("test", "pipeline"):
-        steps = steps.get(name) if isinstance(steps, Mapping) else None
-    return {
-        "model": {"type": names.MODEL, "mm_model": values["model"]},
-        "preprocessor": {"val": steps},
-    }
+    return hub_layout({name: value for name, value in values.items() if not name.startswith("_")})

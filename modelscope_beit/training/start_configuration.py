@@ -20,15 +20,17 @@ def complete_configuration(folder: Path, *, trust_remote_code: bool = False) -> 
     """Returns a folder's configuration with everything that a training script may ask for: `train` and so on.
 
     A config.py is only run with trust, and only counts where configuration.json does not describe the network; so it
-    is with ModelScope's stock trainer. Raises BeitError if there is no configuration or the network is not described.
+    is with ModelScope's stock trainer. Its recipe fills in what configuration.json, if there is one, does not say.
+    Raises BeitError if there is no configuration or the network is not described.
     """
     file = folder / names.CONFIGURATION_FILE
     code = folder / names.MM_CONFIGURATION_FILE
-    content = _read_json(file)
+    content = _read_json(file) if file.exists() or not code.exists() else {}
     model = content.get("model")
     if code.exists() and not (isinstance(model, Mapping) and "mm_model" in model):
         read_folder_settings(folder, trust_remote_code=trust_remote_code)
-        content = {**content, **run_mm_configuration(code)}
+        content = _with_mm_configuration(content, cast(dict[str, Any], run_mm_configuration(code)))
+        file = code
     return with_training_sections(content, str(file))
 
 
@@ -41,6 +43,8 @@ def with_training_sections(configuration: Mapping[str, object], where: str) -> d
     settings = read_configuration(configuration, where)
     content: Any = plain(configuration)
     defaults = fine_tuning_defaults(settings.model.backbone.image_size, write_steps(settings.preprocessing))
+    if "max_epochs" in ((content.get("train") or {}).get("runner") or {}):
+        cast(dict[str, object], defaults["train"]).pop("max_epochs")
     for name, section in defaults.items():
         content[name] = {**dict(section), **(content.get(name) or {})}  # type: ignore[call-overload]
     content["dataset"] = {"classes": None, **(content.get("dataset") or {})}
@@ -107,6 +111,18 @@ def counted_sections(content: Any) -> dict[str, dict[str, Any]]:
     for index, augment in enumerate(augments if isinstance(augments, list) else [augments]):
         found[f"model.mm_model.train_cfg.augments[{index}]"] = augment
     return {path: section for path, section in found.items() if isinstance(section, dict)}
+
+
+def _with_mm_configuration(content: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
+    """Returns what configuration.json and config.py say together; the network and its preprocessing are the latter's.
+
+    described: what run_mm_configuration makes of config.py.
+    """
+    whole = {**content, **described}
+    for name in ("train", "evaluation", "preprocessor"):
+        whole[name] = {**described.get(name, {}), **(content.get(name) or {})}
+    whole["preprocessor"]["val"] = described["preprocessor"].get("val")
+    return whole
 
 
 def _read_json(file: Path) -> dict[str, Any]:

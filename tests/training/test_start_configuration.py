@@ -78,6 +78,34 @@ def test_complete_configuration__runs_config_py_only_with_trust(tmp_path: Path) 
     assert content["preprocessor"]["val"] == steps
 
 
+def test_complete_configuration__config_py_alone_with_its_recipe(tmp_path: Path) -> None:
+    model, steps = helpers.TINY_CONFIGURATION["model"]["mm_model"], helpers.TINY_CONFIGURATION["preprocessor"]["val"]
+    recipe = "optimizer = dict(type='SGD', lr=0.1)\nrunner = dict(type='EpochBasedRunner', max_epochs=7)\n"
+    data = {"samples_per_gpu": 3, "workers_per_gpu": 0, "test": {"pipeline": steps}}
+    (tmp_path / "config.py").write_text(f"model = {model!r}\ndata = {data!r}\n{recipe}")
+    content = complete_configuration(tmp_path, trust_remote_code=True)
+    _, read = read_recipe(content, where="the test's")
+    assert (read.epochs, read.batch_size, read.optimizer.kind, read.optimizer.lr) == (7, 3, "SGD", 0.1)
+
+
+def test_complete_configuration__configuration_json_goes_before_the_recipe_of_config_py(tmp_path: Path) -> None:
+    model, steps = helpers.TINY_CONFIGURATION["model"]["mm_model"], helpers.TINY_CONFIGURATION["preprocessor"]["val"]
+    own = {"train": {"max_epochs": 2}, "preprocessor": {"type": "p", "val": []}, "dataset": {"classes": None}}
+    (tmp_path / "configuration.json").write_text(json.dumps(own))
+    recipe = "optimizer = dict(type='SGD', lr=0.1)\nrunner = dict(type='EpochBasedRunner', max_epochs=7)\n"
+    (tmp_path / "config.py").write_text(f"model = {model!r}\ndata = dict(test=dict(pipeline={steps!r}))\n{recipe}")
+    content: Any = complete_configuration(tmp_path, trust_remote_code=True)
+    assert (content["train"]["max_epochs"], content["train"]["optimizer"]) == (2, {"type": "SGD", "lr": 0.1})
+    assert content["preprocessor"]["val"] == steps
+
+
+def test_with_training_sections__a_length_under_runner_counts() -> None:
+    own = copy.deepcopy(helpers.TINY_CONFIGURATION)
+    own["train"] = {"runner": {"type": "EpochBasedRunner", "max_epochs": 100}}
+    _, recipe = read_recipe(with_training_sections(own, "the test's"), where="the test's")
+    assert recipe.epochs == 100
+
+
 def test_with_recipe_of__takes_keys_as_a_whole_and_no_class_count(tmp_path: Path) -> None:
     own = with_training_sections(helpers.TINY_CONFIGURATION, "the test's")
     recipe = {
