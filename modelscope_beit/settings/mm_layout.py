@@ -28,9 +28,9 @@ def hub_layout(configuration: Mapping[str, object]) -> dict[str, object]:
     """Returns an mmcls configuration (whole, without `_base_`) as configuration.json would say it.
 
     data.test.pipeline becomes preprocessor.val, as in ModelScope's stock class, and data.train.pipeline, also that of a
-    wrapped data set or of the first of several, preprocessor.train. Which data there are is left out, but for the class names; so is where
-    training began (load_from, resume_from), because the weights beside the configuration are those it led to.
-    Sections that the configuration lacks are not there.
+    wrapped data set or of the first of several, preprocessor.train. Which data there are is left out, but for the
+    class names; so is where training began (load_from, resume_from), because the weights beside the configuration are
+    those it led to. Sections that the configuration lacks are not there.
     """
     content = plain(configuration)
     assert isinstance(content, dict)
