@@ -3,6 +3,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from draws_like_ours import drawing_like_ours
 from modelscope_beit.images.mixing import mix
 from modelscope_beit.settings.mixing import (
     BatchCutMix,
@@ -34,41 +35,6 @@ def settings_of(augments: object):
     return settings
 
 
-class DrawsLikeOurs:
-    """Stands where mmcls and timm say `np.random`; each function draws from one numpy Generator as our code does."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.beta = rng.beta
-
-    def rand(self, *size: int):
-        return self.rng.random(size or None)
-
-    def randint(self, low: int, high: int, size: None = None) -> int:
-        return int(self.rng.integers(low, high))
-
-
-@pytest.fixture
-def draw_like_ours(monkeypatch):
-    def patch(rng: np.random.Generator) -> None:
-        draws = DrawsLikeOurs(rng)
-        for name in ("beta", "rand", "randint"):
-            monkeypatch.setattr(np.random, name, getattr(draws, name))
-        monkeypatch.setattr(torch, "randperm", lambda count: torch.from_numpy(rng.permutation(count)))
-
-        class State:
-            def __init__(self, seed: int) -> None:
-                pass
-
-            def choice(self, choices: list, p: list):
-                return choices[int(np.cumsum(p).searchsorted(rng.random(), side="right"))]
-
-        monkeypatch.setattr(np.random, "RandomState", State)
-
-    yield patch
-    monkeypatch.undo()
-
-
 MMCLS = {
     "mixup": {"type": "BatchMixup", "alpha": 0.8, "num_classes": CLASSES, "prob": 1.0},
     "cutmix": {"type": "BatchCutMix", "alpha": 1.0, "num_classes": CLASSES, "prob": 1.0},
@@ -84,15 +50,15 @@ MMCLS = {
 
 @pytest.mark.parametrize("augments", MMCLS.values(), ids=MMCLS.keys())
 @pytest.mark.openmmlab
-def test_mix__equals_mmcls(draw_like_ours, augments):
+def test_mix__equals_mmcls(augments):
     theirs = pytest.importorskip("mmcls.models.utils.augment", reason="the oracle comes with the extra openmmlab")
     mixer = theirs.Augments(augments)
     settings = settings_of(augments)
     for seed in range(40):
         images, labels = batch_of(5, seed=seed)
         mixed, targets = mix(images, one_hot(labels), settings, np.random.default_rng(seed))
-        draw_like_ours(np.random.default_rng(seed))
-        expected, expected_targets = mixer(images.clone(), labels)
+        with drawing_like_ours(np.random.default_rng(seed)):
+            expected, expected_targets = mixer(images.clone(), labels)
         assert torch.equal(mixed, expected)
         assert torch.equal(targets, expected_targets)
 
@@ -108,15 +74,15 @@ TIMM = {
 
 @pytest.mark.parametrize("mode", ["batch", "pair", "elem"])
 @pytest.mark.parametrize("options", TIMM.values(), ids=TIMM.keys())
-def test_mix__equals_timm(draw_like_ours, options, mode):
+def test_mix__equals_timm(options, mode):
     theirs = pytest.importorskip("timm.data.mixup", reason="the oracle comes with the extra timm")
     mixer = theirs.Mixup(**options, mode=mode, num_classes=CLASSES)
     settings = settings_of({"type": "TimmMixup", **options, "mode": mode})
     for seed in range(30):
         images, labels = batch_of(6, seed=seed)
         mixed, targets = mix(images, one_hot(labels), settings, np.random.default_rng(seed))
-        draw_like_ours(np.random.default_rng(seed))
-        expected, expected_targets = mixer(images.clone(), labels)
+        with drawing_like_ours(np.random.default_rng(seed)):
+            expected, expected_targets = mixer(images.clone(), labels)
         assert torch.equal(mixed, expected)
         # Smoothing a one-hot row and writing the smoothed values differ in the last bit.
         assert_allclose(targets, expected_targets, rtol=0, atol=1e-6)
