@@ -1,13 +1,13 @@
 """Learning rates and momenta against the real hooks of mmcv 1.7.2 and mmcls 0.25, iteration by iteration."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmcv_hooks import run_hook
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.problems import Problems, Section
 from modelscope_beit.settings.schedule import read_momentum, read_schedule
@@ -27,39 +27,6 @@ def read(reader, config):
 def as_tuples(config):
     """mmcv takes some lists of a JSON file only as tuples."""
     return config | {name: tuple(value) for name, value in config.items() if name == "target_ratio"}
-
-
-def run_hook(kind, config, optimizer, *, per_epoch, epochs=None, iterations=None):
-    """Runs mmcv's own hook as its runner calls it; yields after each before_train_iter."""
-    base_runner = pytest.importorskip("mmcv.runner.base_runner", reason="mmcv is the oracle")
-    pytest.importorskip("mmcls.core", reason="mmcls has the hook with a cool-down")
-    hooks = []
-    runner = SimpleNamespace(
-        optimizer=optimizer,
-        data_loader=range(per_epoch),
-        epoch=0,
-        iter=0,
-        max_epochs=epochs,
-        max_iters=iterations if epochs is None else epochs * per_epoch,
-        register_hook=lambda hook, priority: hooks.append(hook),
-    )
-    if epochs is None:
-        config.setdefault("by_epoch", False)
-    getattr(base_runner.BaseRunner, f"register_{kind}_hook")(runner, config)
-    (hook,) = hooks
-    hook.before_run(runner)
-    for iteration in range(runner.max_iters):
-        runner.iter = iteration
-        runner.epoch = iteration // per_epoch
-        if epochs is not None and iteration % per_epoch == 0:
-            hook.before_train_epoch(runner)
-        try:
-            hook.before_train_iter(runner)
-        except ZeroDivisionError:
-            # mmcv's OneCycle fails on a phase without extent.
-            assert config["type"].startswith("OneCycle")
-            return
-        yield iteration
 
 
 def sgd(lrs=LRS, momenta=(0.9, 0.9, 0.9)):
