@@ -24,6 +24,10 @@ PIPELINES = (
 # The one that the hub's BEiT v2 folders name, so the one that we write.
 WRITTEN_PIPELINE = "common-image-classification"
 
+# Semantic segmentation: our name of its pipeline and its model, and the tasks under which the host has such pipelines.
+SEGMENTATION = "beit-semantic-segmentation"
+SEGMENTATION_TASKS = ("semantic-segmentation", "image-segmentation")
+
 # Hub ids that the demo and the documentation point to.
 HUB_BASE = "damo/cv_beitv2-base_image-classification_patch16_224_pt1k_ft22k_in1k"
 HUB_LARGE = "damo/cv_beitv2-large_image-classification_patch16_224_pt1k_ft22k_in1k"
