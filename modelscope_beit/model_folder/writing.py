@@ -3,7 +3,8 @@
 import json
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,16 +51,23 @@ def write_model_folder(
     if settings.class_names is None:
         raise ModelFolderError(f"A model folder needs class names, but none were given for {folder}.")
     check_label_count(settings.class_names, settings.model.num_classes, "The settings")
+    with written_as_a_whole(folder) as unfinished:
+        _write_files(unfinished, settings, settings.class_names, tensors, card)
+    return folder
+
+
+@contextmanager
+def written_as_a_whole(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder beside the place, which takes the place at the end, or is removed after an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Not mkdtemp, whose folders only their owner can read.
     unfinished = folder.with_name(f".{folder.name}-unfinished-{uuid.uuid4().hex[:8]}")
     unfinished.mkdir()
     try:
-        _write_files(unfinished, settings, settings.class_names, tensors, card)
+        yield unfinished
         _move_into_place(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
 
 
 def check_target(folder: Path, *, overwrite: bool) -> None:
