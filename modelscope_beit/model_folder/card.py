@@ -1,6 +1,7 @@
 """The README.md of a model folder: the front matter that the hub reads, then what a person wants to know."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modelscope_beit import __version__, names
@@ -32,6 +33,19 @@ class Origin:
 
 def write_card(title: str, settings: FolderSettings, class_names: tuple[str, ...], origin: Origin) -> str:
     """Returns the text of a model card; title: one line, e.g. the name of the folder."""
+    rows = {
+        "Network": architecture_in_words(settings.model),
+        "Input": "; ".join(steps_in_words(settings.preprocessing)),
+        "Classes": f"{len(class_names)}: {some_names(class_names)}",
+    }
+    return card_page(title, names.TASK, rows, origin, USAGE)
+
+
+def card_page(title: str, task: str, rows: Mapping[str, str], origin: Origin, usage: str) -> str:
+    """Returns the text of a card of any kind of model.
+
+    task: as the hub spells it. rows: heading -> text, beside what is told of the origin. usage: the last section.
+    """
     front_matter = "\n".join(
         [
             "---",
@@ -40,25 +54,19 @@ def write_card(title: str, settings: FolderSettings, class_names: tuple[str, ...
             # A JSON string is a YAML string, whatever is in it.
             f"license: {json.dumps(origin.license, ensure_ascii=False)}",
             "tasks:",
-            f"- {names.TASK}",
+            f"- {task}",
             "---",
         ]
     )
-    rows = {
-        "Source": origin.description,
-        "Digest of the source": origin.digest,
-        "Network": architecture_in_words(settings.model),
-        "Input": "; ".join(steps_in_words(settings.preprocessing)),
-        "Classes": f"{len(class_names)}: {some_names(class_names)}",
-        "Written by": f"{names.DISTRIBUTION} {__version__}",
-    }
-    table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {_cell(text)} |" for name, text in rows.items())])
+    told = {"Source": origin.description, "Digest of the source": origin.digest, **rows}
+    told["Written by"] = f"{names.DISTRIBUTION} {__version__}"
+    table = "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {_cell(text)} |" for name, text in told.items())])
     license_line = (
         "Nobody said under which license the weights are; ask where they come from.\n\n"
         if origin.license == "other"
         else ""
     )
-    return f"{front_matter}\n\n# {title}\n\n{table}\n\n{license_line}{USAGE}"
+    return f"{front_matter}\n\n# {title}\n\n{table}\n\n{license_line}{usage}"
 
 
 USAGE = f"""## Use
@@ -80,12 +88,16 @@ pip install {names.DISTRIBUTION}
 
 def architecture_in_words(model: ModelSettings) -> str:
     """Returns one line about a network, e.g. "12 blocks of width 768, 12 heads, patches of 16 on 224x224 pixels"."""
-    backbone, hidden = model.backbone, model.hidden_width
+    hidden = "" if model.hidden_width is None else f", hidden layer of width {model.hidden_width}"
+    return f"{backbone_in_words(model.backbone)}, {_POOLING[model.backbone.pooling]}{hidden}"
+
+
+def backbone_in_words(backbone: BackboneSettings) -> str:
+    """Returns one line about a network without its head."""
     height, width = backbone.image_size
     return (
         f"{backbone.depth} blocks of width {backbone.width}, {backbone.num_heads} heads, "
-        f"patches of {backbone.patch_size} on {height}x{width} pixels, {_positions(backbone)}, "
-        f"{_POOLING[backbone.pooling]}{'' if hidden is None else f', hidden layer of width {hidden}'}"
+        f"patches of {backbone.patch_size} on {height}x{width} pixels, {_positions(backbone)}"
     )
 
 
