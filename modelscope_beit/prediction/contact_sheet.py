@@ -57,6 +57,21 @@ def contact_sheet(answers: Sequence[Answer], *, title: str, subtitle: str, foote
     return sheet.reduce(_FINE)
 
 
+def enlarged(picture: Image.Image, side: int) -> Image.Image:
+    """Returns the picture as large as fits into a square by a whole factor, so that its pixels can still be seen."""
+    factor = max(1, side // max(picture.size))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    """Returns the text, cut with dots where it is wider than so many pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text.rstrip() + "..."
+
+
 def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], answer: Answer) -> None:
     left, top = corner
     right, bottom = left + _CARD[0], top + _CARD[1]
@@ -71,13 +86,13 @@ def _draw_card(sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int,
     line = top + _PAD + _PICTURE + 10
     percent = f"{answer.score:.0%}"
     taken = _font(18).getlength(percent) / _FINE
-    _write(draw, (inner_left, line), _shortened(answer.label, 18, inner_right - inner_left - taken - 8), 18, _INK)
+    _write(draw, (inner_left, line), _cut(answer.label, 18, inner_right - inner_left - taken - 8), 18, _INK)
     _write(draw, (round(inner_right - taken), line), percent, 18, colour)
     bar = line + 29
     draw.rounded_rectangle(_fine(inner_left, bar, inner_right, bar + 7), 3 * _FINE, fill=_TRACK)
     filled = max(7, round(answer.score * (inner_right - inner_left)))
     draw.rounded_rectangle(_fine(inner_left, bar, inner_left + filled, bar + 7), 3 * _FINE, fill=colour)
-    truth = "right" if answer.is_right else _shortened(f"wrong: it is {answer.truth}", 14, inner_right - inner_left)
+    truth = "right" if answer.is_right else _cut(f"wrong: it is {answer.truth}", 14, inner_right - inner_left)
     _write(draw, (inner_left, bar + 13), truth, 14, _FADED if answer.is_right else WRONG)
 
 
@@ -94,24 +109,13 @@ def _draw_mark(draw: ImageDraw.ImageDraw, centre: tuple[int, int], colour: tuple
 
 def _fitted(picture: Image.Image, side: int) -> Image.Image:
     """The picture as large as fits into a square: by a whole factor if it is smaller, else scaled down smoothly."""
-    factor = side // max(picture.size)
-    if factor >= 1:
-        return picture.convert("RGB").resize(
-            (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
-        )
-    fitted = picture.convert("RGB")
+    fitted = enlarged(picture.convert("RGB"), side)
     fitted.thumbnail((side, side), Image.Resampling.LANCZOS)
     return fitted
 
 
-def _shortened(text: str, size: int, width: float) -> str:
-    """The text, cut with dots where it is wider than `width`."""
-    font = _font(size)
-    if font.getlength(text) <= width * _FINE:
-        return text
-    while text and font.getlength(text + "...") > width * _FINE:
-        text = text[:-1]
-    return text.rstrip() + "..."
+def _cut(text: str, size: int, width: float) -> str:
+    return shortened(text, _font(size), width * _FINE)
 
 
 def _write(

@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 import helpers
 from modelscope_beit.__main__ import main
@@ -43,6 +45,40 @@ def test_predict__shows_a_few_pictures_as_a_table(tiny_model_folder: Path, ten_i
     for label in best_labels(tiny_model_folder, ten_images[:2]):
         assert label.split(",")[0] in done.stdout
     assert "━" in done.stdout and "%" in done.stdout and "runners-up" in done.stdout
+
+
+def test_predict__in_a_pipe_does_not_break_what_a_log_has_room_for(
+    tiny_model_folder: Path, ten_images: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "a_name_of_forty_letters_0123456789abcdef.jpg"
+    (ten_images[0].parent / name).write_bytes(ten_images[0].read_bytes())
+    monkeypatch.chdir(ten_images[0].parent)
+    assert main(["predict", str(tiny_model_folder), name, "--topk", "1"]) == 0
+    assert name in capsys.readouterr().out
+
+
+def test_predict__draws_what_it_says_of_each_picture(
+    tiny_model_folder: Path, ten_images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again" / ten_images[0].name
+    again.parent.mkdir()
+    again.write_bytes(ten_images[0].read_bytes())
+    ten_images[1].write_bytes(b"no picture")
+    before = [path.read_bytes() for path in (*ten_images, again)]
+    folder = tmp_path / "drawn"
+    sources = [str(ten_images[0].parent), str(again)]
+    assert (
+        main(["predict", str(tiny_model_folder), *sources, "--draw", str(folder), "--batch-size", "4", "--json"]) == 3
+    )
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 11
+    assert f"10 pictures drawn: {folder}" in printed.err and "1 of 11 pictures could not be" in printed.err
+    stems = [f"{number:06d}_image_{number - 1}" for number in (1, *range(3, 11))] + ["000011_image_0"]
+    assert sorted(path.stem for path in folder.iterdir()) == stems
+    assert [path.read_bytes() for path in (*ten_images, again)] == before
+    first, last = (np.asarray(Image.open(folder / f"{stems[place]}.jpg")) for place in (0, -1))
+    assert (first == last).all(), "the same picture with the same label"
 
 
 def test_predict__gives_a_broken_file_a_row_and_status_3(tiny_model_folder: Path, ten_images: list[Path]) -> None:
@@ -101,6 +137,7 @@ def test_predict__writes_a_table(
         (["MODEL", "nowhere.jpg"], "nowhere.jpg does not exist"),
         (["MODEL", "EMPTY"], "no picture"),
         (["MODEL", "PICTURE", "--out", "preds.xlsx"], ".csv or .jsonl or .parquet"),
+        (["MODEL", "PICTURE", "--draw", "MODEL"], "not empty"),
         (["MODEL", "PICTURE", "--topk", "0"], "topk must be at least 1"),
         (["nothing/at all", "PICTURE"], "There is no model folder"),
     ],
