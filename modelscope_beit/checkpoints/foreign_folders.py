@@ -1,36 +1,21 @@
 """Reads the configuration files of transformers and timm folders, without these libraries. Standard library only."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelscope_beit.checkpoints.files import INDEX_SUFFIX
+from modelscope_beit.checkpoints.image_processors import PROCESSOR_FILE, ProcessorRecipe, read_processor, triple
 from modelscope_beit.checkpoints.infer import Hints
-from modelscope_beit.checkpoints.input_recipes import HALF, IMAGENET_MEAN, IMAGENET_STD, InputRecipe, Triple
+from modelscope_beit.checkpoints.input_recipes import IMAGENET_MEAN, IMAGENET_STD, InputRecipe
 from modelscope_beit.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
-PROCESSOR_FILE = "preprocessor_config.json"
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-# Pillow's numbers of the filters.
-PILLOW_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 # model_type -> whose processor belongs to it.
 _PROCESSORS = {"beit": "Beit", "vit": "ViT", "deit": "DeiT"}
-# What a processor of transformers does where its file is silent.
-_PROCESSOR_DEFAULTS: dict[str, dict[str, Any]] = {
-    "Beit": {"resample": 3, "image_mean": HALF, "image_std": HALF, "do_center_crop": False},
-    "ViT": {"resample": 2, "image_mean": HALF, "image_std": HALF, "do_center_crop": False},
-    "DeiT": {
-        "resample": 3,
-        "image_mean": HALF,
-        "image_std": HALF,
-        "size": {"height": 256, "width": 256},
-        "do_center_crop": True,
-    },
-}
 # Arguments of timm's models that change what is computed but not the keys.
 _TIMM_REFUSED = ("act_layer", "norm_layer", "embed_norm_layer", "mlp_layer", "class_token", "no_embed_class")
 
@@ -45,7 +30,7 @@ class ForeignFolder:
     title: str
     weights: Path
     hints: Hints
-    recipe: InputRecipe
+    recipe: InputRecipe | ProcessorRecipe
     class_names: tuple[str, ...] | None
 
 
@@ -73,9 +58,13 @@ def read_transformers_folder(folder: Path) -> ForeignFolder:
         layer_norm_eps=config.get("layer_norm_eps", 1e-12),
         pooling=pooling,
     )
-    recipe = _processor_recipe(folder, _PROCESSORS[kind])
-    architecture = (config.get("architectures") or [f"{kind} model"])[0]
-    return ForeignFolder(f"transformers {architecture}", weights_in(folder), hints, recipe, names)
+    processor = folder / PROCESSOR_FILE
+    recipe = read_processor(read_json(processor) if processor.is_file() else {}, _PROCESSORS[kind], processor)
+    title = f"transformers {(config.get('architectures') or [f'{kind} model'])[0]}"
+    if recipe.image_size != (height, width):
+        made = "x".join(map(str, recipe.image_size))
+        title += f" (its processor makes {made} pixels; the steps here follow the network)"
+    return ForeignFolder(title, weights_in(folder), hints, recipe, names)
 
 
 def read_timm_folder(folder: Path) -> ForeignFolder:
@@ -102,8 +91,8 @@ def read_timm_folder(folder: Path) -> ForeignFolder:
         pooling={"avg": "mean", "token": "class_token"}.get(config.get("global_pool", "")),  # type: ignore[arg-type]
     )
     recipe = InputRecipe(
-        _triple(pretrained.get("mean", IMAGENET_MEAN), path),
-        _triple(pretrained.get("std", IMAGENET_STD), path),
+        triple(pretrained.get("mean", IMAGENET_MEAN), path),
+        triple(pretrained.get("std", IMAGENET_STD), path),
         crop_pct=pretrained.get("crop_pct", 0.875),
         interpolation=pretrained.get("interpolation", "bicubic"),
         squash=pretrained.get("crop_mode") == "squash",
@@ -132,33 +121,6 @@ def weights_in(folder: Path, names: tuple[str, ...] = _WEIGHT_FILES) -> Path:
     raise CheckpointError(f"Expected weights in {folder}, in one of {', '.join(names)}, but there is none.")
 
 
-def _processor_recipe(folder: Path, kind: str) -> InputRecipe:
-    """Returns the recipe of a preprocessor_config.json; of the library's defaults if there is none."""
-    path = folder / PROCESSOR_FILE
-    given = read_json(path) if path.is_file() else {}
-    named = str(given.get("image_processor_type", given.get("feature_extractor_type", kind)))
-    defaults = next((value for name, value in _PROCESSOR_DEFAULTS.items() if named.startswith(name)), {})
-    config = {"size": {"height": 224, "width": 224}} | _PROCESSOR_DEFAULTS[kind] | defaults | given
-    if config.get("do_rescale", True) and not math.isclose(
-        config.get("rescale_factor", 1 / 255), 1 / 255, rel_tol=1e-3
-    ):
-        raise CheckpointError(f"{path}: rescale_factor is {config['rescale_factor']}, but only 1/255 can be expressed.")
-    if not config.get("do_resize", True) or not config.get("do_rescale", True):
-        raise CheckpointError(f"{path}: do_resize and do_rescale have to be true.")
-    normalised = config.get("do_normalize", True)
-    size, crop = config["size"], config.get("crop_size", 224)
-    squash = not (isinstance(size, Mapping) and "shortest_edge" in size)
-    resized = _pair(size if squash else size["shortest_edge"])
-    resize = (resized[0], _pair(crop)[0]) if config["do_center_crop"] else None
-    return InputRecipe(
-        _triple(config["image_mean"], path) if normalised else (0.0, 0.0, 0.0),
-        _triple(config["image_std"], path) if normalised else (1.0, 1.0, 1.0),
-        resize=None if resize and resize[0] == resize[1] else resize,
-        interpolation=PILLOW_FILTERS[config.get("resample", 3)],
-        squash=squash,
-    )
-
-
 def _names(labels: object) -> tuple[str, ...] | None:
     """Returns class names in the order of the classes; None for transformers' LABEL_0, LABEL_1 ..."""
     if isinstance(labels, Mapping):
@@ -181,9 +143,3 @@ def _square(value: Any, path: Path) -> int:
     if height != width:
         raise CheckpointError(f"{path}: patches of {height}x{width} pixels are not square.")
     return height
-
-
-def _triple(values: Any, path: Path) -> Triple:
-    if not isinstance(values, list | tuple) or len(values) != 3:
-        raise CheckpointError(f"{path}: mean and std must have three numbers, not {values!r}.")
-    return float(values[0]), float(values[1]), float(values[2])

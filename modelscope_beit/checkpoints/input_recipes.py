@@ -48,8 +48,8 @@ class InputRecipe:
             resize = round(self.resize[0] * max(image_size) / self.resize[1])
         return evaluation_steps(
             image_size,
-            mean=_to_bytes(self.mean),
-            std=_to_bytes(self.std),
+            mean=[to_bytes(value) for value in self.mean],
+            std=[to_bytes(value) for value in self.std],
             crop_pct=self.crop_pct,
             resize=resize,
             interpolation=self.interpolation,
@@ -60,28 +60,37 @@ class InputRecipe:
 def recipe_of(steps: Sequence[Step], image_size: tuple[int, int]) -> InputRecipe:
     """Returns the recipe that steps follow: resizing, centre crop, normalisation.
 
-    image_size: (height, width) of the network's input in pixels. OpenCV's filters are taken for Pillow's of the same
-    name. Raises CheckpointError that names the steps which are none of these.
+    image_size: (height, width) of the network's input in pixels. The filters of other libraries are taken for Pillow's
+    of the same name. Raises CheckpointError that names the steps which are none of these.
     """
-    pixel_steps = [step for step in steps if isinstance(step, Resize | CenterCrop | Pad | Normalize)]
-    kinds = [type(step) for step in pixel_steps]
-    plain = all(not (isinstance(step, CenterCrop) and step.efficientnet_style) for step in pixel_steps)
-    if not plain or kinds not in ([Resize, CenterCrop, Normalize], [Resize, Normalize]):
-        named = ", ".join(kind.__name__ for kind in kinds)
-        raise CheckpointError(f"Only Resize, CenterCrop and Normalize can be written for others, not {named}.")
-    resize, normalize = pixel_steps[0], pixel_steps[-1]
-    assert isinstance(resize, Resize) and isinstance(normalize, Normalize)
-    if not normalize.to_rgb or resize.adaptive_side != "short":
-        raise CheckpointError("Only RGB input and resizing of the short side can be written for others.")
+    resize, _, normalize = pixel_steps(steps)
     size = resize.size if isinstance(resize.size, tuple) else (resize.size, resize.size)
     squash, crop = size[1] > 0, max(image_size)
     return InputRecipe(
-        _to_shares(normalize.mean),
-        _to_shares(normalize.std),
+        to_shares(normalize.mean),
+        to_shares(normalize.std),
         resize=None if size == image_size or size[0] == crop else (size[0], crop),
         interpolation=resize.interpolation,
         squash=squash,
     )
+
+
+def pixel_steps(steps: Sequence[Step]) -> tuple[Resize, CenterCrop | None, Normalize]:
+    """Returns the steps that change pixels, if they are those that other libraries have too.
+
+    Raises CheckpointError that names the steps which are none of these.
+    """
+    found = [step for step in steps if isinstance(step, Resize | CenterCrop | Pad | Normalize)]
+    kinds = [type(step) for step in found]
+    plain = all(not (isinstance(step, CenterCrop) and step.efficientnet_style) for step in found)
+    if not plain or kinds not in ([Resize, CenterCrop, Normalize], [Resize, Normalize]):
+        named = ", ".join(kind.__name__ for kind in kinds)
+        raise CheckpointError(f"Only Resize, CenterCrop and Normalize can be written for others, not {named}.")
+    resize, crop, normalize = found[0], found[1], found[-1]
+    assert isinstance(resize, Resize) and isinstance(normalize, Normalize)
+    if not normalize.to_rgb or resize.adaptive_side != "short":
+        raise CheckpointError("Only RGB input and resizing of the short side can be written for others.")
+    return resize, crop if isinstance(crop, CenterCrop) else None, normalize
 
 
 def scaled_steps(steps: Sequence[Step], source_size: tuple[int, int], target_size: tuple[int, int]) -> tuple[Step, ...]:
@@ -147,11 +156,14 @@ def published_recipe(family: Family, renamed: Renamed, settings: ModelSettings, 
     return InputRecipe(mean, std, 0.95 if is_large_v2 else 0.9)
 
 
-def _to_bytes(values: Triple) -> list[float]:
-    """Returns values for pixels from 0 to 255; rounded, so that 0.485 becomes mm's 123.675."""
-    return [round(value * 255, 6) for value in values]
+def to_bytes(value: float) -> float:
+    """Returns a mean or deviation for pixels from 0 to 255; rounded, so that 0.485 becomes mm's 123.675."""
+    return round(value * 255, 6)
 
 
-def _to_shares(values: Triple) -> Triple:
-    red, green, blue = (round(value / 255, 6) for value in values)
+def to_shares(values: Triple) -> Triple:
+    """Returns means or deviations for pixels from 0 to 1; rounded where that changes nothing, 123.675 to 0.485."""
+    red, green, blue = (
+        rounded if to_bytes(rounded := round(value / 255, 6)) == round(value, 6) else value / 255 for value in values
+    )
     return red, green, blue

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from modelscope_beit.checkpoints.convert import from_native
 from modelscope_beit.checkpoints.files import write_atomically, write_weights
-from modelscope_beit.checkpoints.foreign_folders import CONFIG_FILE, PILLOW_FILTERS, PROCESSOR_FILE
+from modelscope_beit.checkpoints.foreign_folders import CONFIG_FILE
+from modelscope_beit.checkpoints.image_processors import PROCESSOR_FILE, write_processor
 from modelscope_beit.checkpoints.input_recipes import InputRecipe, recipe_of
 from modelscope_beit.checkpoints.key_tables import (
     TIMM_VIT,
@@ -24,7 +25,7 @@ from modelscope_beit.checkpoints.key_tables import (
     Layout,
 )
 from modelscope_beit.errors import CheckpointError
-from modelscope_beit.settings.configuration import FolderSettings
+from modelscope_beit.settings.configuration import FolderSettings, native_parts
 from modelscope_beit.settings.model import BackboneSettings, ModelSettings
 
 _WEIGHTS = "model.safetensors"
@@ -48,10 +49,11 @@ def write_timm(folder: str | Path, settings: FolderSettings, tensors: Mapping[st
     tensors: under our names. A norm's eps below 1e-6 becomes 1e-6 there.
     Raises CheckpointError for a network or steps that timm cannot express.
     """
-    backbone = settings.model.backbone
+    model, steps = native_parts(settings, "to be written for timm")
+    backbone = model.backbone
     _check_eps(backbone, "timm")
-    architecture, arguments = timm_model(settings.model)
-    recipe = recipe_of(settings.preprocessing, backbone.image_size)
+    architecture, arguments = timm_model(model)
+    recipe = recipe_of(steps, backbone.image_size)
     pretrained: dict[str, Any] = {
         "input_size": [backbone.in_channels, *backbone.image_size],
         "fixed_input_size": True,
@@ -74,22 +76,23 @@ def write_timm(folder: str | Path, settings: FolderSettings, tensors: Mapping[st
         "model_args": arguments,
         "pretrained_cfg": pretrained,
     }
-    _write_folder(Path(folder), from_native(tensors, timm_layout(settings.model)), {CONFIG_FILE: config})
+    _write_folder(Path(folder), from_native(tensors, timm_layout(model)), {CONFIG_FILE: config})
 
 
-def write_transformers(folder: str | Path, settings: FolderSettings, tensors: Mapping[str, Tensor]) -> None:
+def write_transformers(folder: str | Path, settings: FolderSettings, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Writes a folder that `AutoModelForImageClassification.from_pretrained(FOLDER)` opens, with its processor.
 
-    tensors: under our names. The processor resizes tensors, so a few pixels differ by a level or two from Pillow's;
-    where an odd number of pixels is cut off, its crop lies one pixel beside.
+    tensors: under our names. Returns in words what the processor does otherwise than our steps; nothing if its pixels
+    are ours.
     Raises CheckpointError for a network or steps that transformers cannot express.
     """
-    backbone = settings.model.backbone
-    config = transformers_config(settings.model, settings.class_names)
-    recipe = recipe_of(settings.preprocessing, backbone.image_size)
-    layout = transformers_layout(settings.model)
-    files = {CONFIG_FILE: config, PROCESSOR_FILE: _processor_config(recipe, backbone.image_size)}
-    _write_folder(Path(folder), from_native(tensors, layout), files)
+    model, steps = native_parts(settings, "to be written for transformers")
+    config = transformers_config(model, settings.class_names)
+    name = "BeitImageProcessor" if config["model_type"] == "beit" else "DeiTImageProcessor"
+    processor, differences = write_processor(steps, name)
+    layout = transformers_layout(model)
+    _write_folder(Path(folder), from_native(tensors, layout), {CONFIG_FILE: config, PROCESSOR_FILE: processor})
+    return differences
 
 
 def timm_layout(settings: ModelSettings) -> Layout:
@@ -180,33 +183,6 @@ def transformers_config(settings: ModelSettings, class_names: tuple[str, ...] | 
             "the class token as feature; this network is neither."
         )
     return config | {"architectures": ["ViTForImageClassification"], "model_type": "vit"}
-
-
-def _processor_config(recipe: InputRecipe, image_size: tuple[int, int]) -> dict[str, Any]:
-    height, width = image_size
-    config: dict[str, Any] = {
-        "do_resize": True,
-        "resample": {name: number for number, name in PILLOW_FILTERS.items()}[recipe.interpolation],
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(recipe.mean),
-        "image_std": list(recipe.std),
-        "do_center_crop": not recipe.squash,
-    }
-    if recipe.squash:
-        if recipe.resize is not None:
-            config |= {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
-            height = width = recipe.resize[0]
-        return config | {"image_processor_type": "DeiTImageProcessor", "size": {"height": height, "width": width}}
-    side = max(image_size) if recipe.resize is None else recipe.resize[0]
-    # BEiT's own processor there cannot keep the aspect ratio; this one is what DINOv2 uses for the same steps.
-    return config | {
-        "image_processor_type": "BitImageProcessor",
-        "size": {"shortest_edge": side},
-        "crop_size": {"height": height, "width": width},
-        "do_convert_rgb": True,
-    }
 
 
 def _crop_pct(recipe: InputRecipe) -> float:

@@ -3,6 +3,7 @@
 These steps treat the channels alike, so the picture stays RGB until Normalize; only padding values are turned round.
 """
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from modelscope_beit.errors import ImageError
 from modelscope_beit.images.opencv_resizing import resize_like_opencv
 from modelscope_beit.images.reading import MAX_PIXELS
+from modelscope_beit.images.torchvision_resizing import resize_like_torchvision
 from modelscope_beit.settings.preprocessing import CenterCrop, Pad, Resize
 
 # A picture on its way: Pillow's as long as only Pillow touches it, then (H, W, 3). Both are RGB.
@@ -85,11 +87,13 @@ def check_size(before: tuple[int, int], after: tuple[int, int]) -> None:
 def resize(pixels: Pixels, size: tuple[int, int], interpolation: str, backend: str) -> Pixels:
     """Returns the pixels at this (width, height).
 
-    backend, interpolation: names of settings.step_values.INTERPOLATIONS. Raises MissingPackageError if OpenCV is
-    needed and not installed.
+    backend, interpolation: names of settings.step_values.INTERPOLATIONS. Raises MissingPackageError if OpenCV or a
+    newer torchvision is needed and not installed.
     """
     if backend == "cv2":
         return resize_like_opencv(np.asarray(pixels), *size, interpolation)
+    if backend == "torchvision":
+        return resize_like_torchvision(np.asarray(pixels), *size, interpolation)
     picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     return picture if picture.size == size else picture.resize(size, _PILLOW_FILTERS[interpolation])
 
@@ -107,14 +111,18 @@ def center_box(width: int, height: int, step: CenterCrop) -> Box:
     sides = (step.crop_size, step.crop_size) if isinstance(step.crop_size, int) else step.crop_size
     if step.efficientnet_style:
         crop_height, crop_width = (side / (side + step.crop_padding) * min(width, height) for side in sides)
-        return middle_box(width, height, crop_width, crop_height)
-    return middle_box(width, height, *map(float, sides[::-1]))
+        return middle_box(width, height, crop_width, crop_height, round_down=step.round_down)
+    return middle_box(width, height, *map(float, sides[::-1]), round_down=step.round_down)
 
 
-def middle_box(width: int, height: int, crop_width: float, crop_height: float) -> Box:
-    """Returns a box in the middle, rounded as mmcls rounds: halves to the even number, ends down."""
-    top = max(0, round((height - crop_height) / 2))
-    left = max(0, round((width - crop_width) / 2))
+def middle_box(width: int, height: int, crop_width: float, crop_height: float, *, round_down: bool = False) -> Box:
+    """Returns a box in the middle, rounded as mmcls rounds: halves to the even number, ends down.
+
+    round_down: halves are rounded down, as in transformers.
+    """
+    rounded = math.floor if round_down else round
+    top = max(0, rounded((height - crop_height) / 2))
+    left = max(0, rounded((width - crop_width) / 2))
     # mmcls truncates the last row and column, not the first beyond them. One pixel stays where it would fail.
     bottom = max(top, int(min(height, top + crop_height) - 1)) + 1
     right = max(left, int(min(width, left + crop_width) - 1)) + 1

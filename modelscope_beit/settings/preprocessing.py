@@ -3,6 +3,8 @@
 Each step is a frozen dataclass with the name, the keys and the defaults of the mmcls transform; making one raises
 SettingsError that lists every value that cannot be used. Source: mmcls 0.25.0,
 datasets/pipelines/{loading,transforms,formatting}.py. What they do to a picture: images/evaluation_transform.py.
+Two values are ours, for the pixels of transformers' processors, and mmcls itself refuses them: the backend
+"torchvision" and CenterCrop's `round_down`.
 """
 
 import math
@@ -46,6 +48,7 @@ class Resize(StepSettings):
 
     size: one number is (number, number), whatever the aspect ratio; (height, width) in pixels is taken as it is;
         (side, -1) keeps the aspect ratio and makes `adaptive_side` that long.
+    backend: the library whose pixels come out, a key of step_values.INTERPOLATIONS.
     """
 
     size: int | tuple[int, int]
@@ -68,6 +71,8 @@ class CenterCrop(StepSettings):
     crop_size: one number, or (height, width) in pixels.
     efficientnet_style: cut out the share crop_size / (crop_size + crop_padding) of the short side, then resize
         that to crop_size. Only then do crop_padding, interpolation and backend count.
+    round_down: where an odd number of pixels is cut off, the smaller half lies above and at the left, as in
+        transformers; mmcls rounds half of it to the even number.
     """
 
     crop_size: int | tuple[int, int]
@@ -75,9 +80,11 @@ class CenterCrop(StepSettings):
     crop_padding: int = 32
     interpolation: str = "bilinear"
     backend: str = "cv2"
+    round_down: bool = False
 
     def __post_init__(self) -> None:
         problems = flag_problems("efficientnet_style", self.efficientnet_style)
+        problems += flag_problems("round_down", self.round_down)
         if not is_size(self.crop_size):
             problems.append(f"crop_size is {shown(self.crop_size)}, but pixels or [height, width] are expected")
         if self.efficientnet_style is True:

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, TypeVar
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.problems import plain, shown
 
-# Names of resampling filters that each resizing library has, in mmcv's spelling.
+# Names of resampling filters that each resizing library has, in mmcv's spelling. mmcv knows the first two libraries;
+# "torchvision" is ours: bytes resized as tensors with antialiasing, which is what transformers 5 does.
 INTERPOLATIONS = {
     "cv2": ("nearest", "bilinear", "bicubic", "area", "lanczos"),
     "pillow": ("nearest", "bilinear", "bicubic", "box", "lanczos", "hamming"),
+    "torchvision": ("nearest", "bilinear", "bicubic", "lanczos"),
 }
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 

@@ -69,6 +69,13 @@ def test_middle_box__rounds_halves_to_the_even_number():
     assert middle_box(5, 5, 8.0, 8.0) == (0, 0, 5, 5)
 
 
+def test_middle_box__rounds_down_if_asked():
+    assert middle_box(7, 9, 4.0, 4.0, round_down=True) == (1, 2, 5, 6)
+    assert middle_box(5, 5, 8.0, 8.0, round_down=True) == (0, 0, 5, 5)
+    pixels = pixels_of(7, 9)
+    assert_array_equal(apply_fixed_step(pixels, CenterCrop(4, round_down=True)), pixels[1:5, 2:6])
+
+
 def test_steps__before_and_after_normalize_cut_and_pad_alike():
     pixels = pixels_of(20, 30)
     for step in (CenterCrop(10), CenterCrop((4, 40)), Pad(size=(25, 40)), Pad(pad_to_square=True, padding_mode="edge")):

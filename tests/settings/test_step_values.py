@@ -82,7 +82,16 @@ def test_step_settings__what_may_follow_normalize():
             ["area", "lanczos"],
             ["box", "hamming", 3],
         ),
-        (lambda value: step_values.resampling_problems(value, "bicubic"), ["cv2", "pillow"], ["PIL", None]),
+        (
+            lambda value: step_values.resampling_problems("torchvision", value),
+            ["nearest", "lanczos"],
+            ["area", "box", "hamming"],
+        ),
+        (
+            lambda value: step_values.resampling_problems(value, "bicubic"),
+            ["cv2", "pillow", "torchvision"],
+            ["PIL", None],
+        ),
     ],
 )
 def test_checks__name_value_and_expectation(check, good, bad):
