@@ -32,7 +32,7 @@ from modelscope_beit.checkpoints.load import as_float32
 from modelscope_beit.checkpoints.recognise import recognise
 from modelscope_beit.checkpoints.resize import resize_weights
 from modelscope_beit.errors import CheckpointError
-from modelscope_beit.settings.configuration import FolderSettings, read_configuration
+from modelscope_beit.settings.configuration import FolderSettings, native_parts, read_configuration
 from modelscope_beit.settings.model import ModelSettings
 from modelscope_beit.settings.preprocessing import Step
 
@@ -173,12 +173,13 @@ def _open_foreign(folder: ForeignFolder, request: _Request) -> _Opened:
 def _open_modelscope(folder: Path, content: FolderSettings, request: _Request) -> _Opened:
     file = read_weights(weights_in(folder, names.WEIGHT_FILES))
     renamed = rename(file.tensors, recognise(file.tensors))
-    backbone = content.model.backbone
+    model, kept_steps = native_parts(content, "here")
+    backbone = model.backbone
     rows, columns = infer_grid(renamed, backbone.patch_size, backbone.grid)
-    settings = content.model.with_image_size(rows * backbone.patch_size, columns * backbone.patch_size)
+    settings = model.with_image_size(rows * backbone.patch_size, columns * backbone.patch_size)
     conversion = complete(renamed, settings)
     image_size = request.image_size or backbone.image_size
-    steps = scaled_steps(content.preprocessing, backbone.image_size, image_size)
+    steps = scaled_steps(kept_steps, backbone.image_size, image_size)
     class_names = _names_in(file) or content.class_names or _names_in_file(folder, content)
     return _Opened(file, settings, conversion, class_names, steps, image_size, "ModelScope folder")
 

@@ -25,8 +25,8 @@ from modelscope_beit.data.streamed import StreamedRecords
 from modelscope_beit.errors import ImageError
 from modelscope_beit.images.reading import read_image
 
-TrainingTransform = Callable[[Image.Image, np.random.Generator], torch.Tensor]
-EvaluationTransform = Callable[[Image.Image], torch.Tensor]
+RandomTransform = Callable[[Image.Image, np.random.Generator], torch.Tensor]
+PictureTransform = Callable[[Image.Image], torch.Tensor]
 
 # Batches that are made while the network works on one.
 _BATCHES_AHEAD = 2
@@ -84,7 +84,7 @@ def num_batches(records: Records, *, batch_size: int, world_size: int) -> int:
 
 def training_batches(
     records: Records | StreamedRecords,
-    transform: TrainingTransform,
+    transform: RandomTransform,
     *,
     seed: int,
     epoch: int,
@@ -122,7 +122,7 @@ def training_batches(
 
 def evaluation_batches(
     records: Records | StreamedRecords,
-    transform: EvaluationTransform,
+    transform: PictureTransform,
     *,
     batch_size: int,
     workers: int,

@@ -19,7 +19,7 @@ from modelscope_beit.evaluation.outcomes import Outcomes
 from modelscope_beit.evaluation.readable import ForgivingTransform, forgiving, readable_rows, reasons
 from modelscope_beit.model_folder.label_files import imagenet_1k_labels
 from modelscope_beit.model_folder.opening import OpenedModel
-from modelscope_beit.network.classifier import BeitClassifier
+from modelscope_beit.network.classifier import Classifier
 from modelscope_beit.network.inference_form import inference_form
 from modelscope_beit.settings.evaluation import chosen_metrics
 
@@ -158,13 +158,13 @@ def _not_empty(batches: Iterable[Batch], records: Records, left_out: Sequence[in
 class LikePipeline(nn.Module):
     """A classifier in its fast form, for pictures of the size that it was built for; as it is, for others."""
 
-    def __init__(self, classifier: BeitClassifier) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
         self.fast = inference_form(classifier)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits (N, K) of images (N, 3, H, W)."""
-        fits = images.shape[2:] == self.classifier.settings.backbone.image_size
+        fits = images.shape[2:] == self.classifier.settings.image_size
         logits: Tensor = (self.fast if fits else self.classifier)(images)
         return logits

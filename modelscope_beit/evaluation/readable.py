@@ -8,10 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modelscope_beit.data.batches import Batch
+from modelscope_beit.data.batches import Batch, PictureTransform
 from modelscope_beit.data.records import Records
 from modelscope_beit.errors import ImageError
-from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.images.reading import read_image
 
 _MARK = "modelscope_beit: unreadable"
@@ -22,7 +21,7 @@ class ForgivingTransform:
     NaN, so batches show it wherever they were made, in threads or in processes.
     """
 
-    def __init__(self, transform: EvaluationTransform) -> None:
+    def __init__(self, transform: PictureTransform) -> None:
         self._transform = transform
 
     def __call__(self, picture: Image.Image) -> Tensor:
@@ -81,12 +80,12 @@ def readable_rows(batches: Iterable[Batch], left_out: list[int]) -> Iterator[Bat
             yield batch
 
 
-def reasons(records: Records, rows: Iterable[int], transform: EvaluationTransform) -> list[tuple[str, str]]:
+def reasons(records: Records, rows: Iterable[int], transform: PictureTransform) -> list[tuple[str, str]]:
     """Returns the name of each of these rows and why it cannot be evaluated."""
     return [_reason(records, row, transform) for row in sorted(rows)]
 
 
-def _reason(records: Records, row: int, transform: EvaluationTransform) -> tuple[str, str]:
+def _reason(records: Records, row: int, transform: PictureTransform) -> tuple[str, str]:
     name = f"#{row}"
     try:
         record = records[row]

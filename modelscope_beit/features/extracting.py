@@ -12,7 +12,7 @@ from modelscope_beit.data.records import Records
 from modelscope_beit.errors import CheckpointError, SettingsError
 from modelscope_beit.evaluation.readable import ForgivingTransform, forgiving, reasons
 from modelscope_beit.model_folder.opening import OpenedModel
-from modelscope_beit.network.backbone import BeitBackbone
+from modelscope_beit.network.classifier import BeitClassifier, Classifier
 
 POOLED, CLASS_TOKEN, MEAN = "pooled", "class_token", "mean"
 FEATURES = (POOLED, CLASS_TOKEN, MEAN)
@@ -48,20 +48,25 @@ def extract_features(
     Raises SettingsError for a feature that is none of these and for numbers that are too small, CheckpointError if a
     feature is not finite.
     """
-    block = check_feature(feature, depth=len(model.network.backbone.blocks))
+    block = _check_network(model.network, feature)
     lowest = {"batch_size": (batch_size, 1), "workers": (workers, 0)}
     if problems := [
         f"{name} must be at least {low}, not {value}" for name, (value, low) in lowest.items() if value < low
     ]:
         raise SettingsError("; ".join(problems) + ".")
-    rows = np.full((len(records), model.settings.model.backbone.width), np.nan, np.float32)
+    rows: np.ndarray | None = None
     unreadable: list[int] = []
     for indices, is_readable, found in _batches(model, records, feature, block, batch_size, workers):
-        rows[indices[is_readable]] = found
+        if rows is None and len(found):
+            rows = np.full((len(records), found.shape[1]), np.nan, np.float32)
+        if rows is not None:
+            rows[indices[is_readable]] = found
         unreadable += indices[~is_readable].tolist()
         if on_batch is not None:
             on_batch(len(indices))
     told = reasons(records, unreadable, model.transform)
+    if rows is None:
+        rows = np.full((len(records), 1), np.nan, np.float32)
     return PictureFeatures(rows, {row: why for row, (_, why) in zip(sorted(unreadable), told, strict=True)})
 
 
@@ -79,12 +84,23 @@ def check_feature(feature: str, *, depth: int) -> int | None:
     )
 
 
+def _check_network(network: Classifier, feature: str) -> int | None:
+    """Returns what check_feature does; networks that others built give the pooled feature only."""
+    if isinstance(network, BeitClassifier):
+        return check_feature(feature, depth=len(network.backbone.blocks))
+    if feature != POOLED:
+        raise SettingsError(
+            f"The feature is {feature!r}, but this network, which timm or mmcls built, gives {POOLED!r} only: what its "
+            "head gets."
+        )
+    return None
+
+
 def _batches(
     model: OpenedModel, records: Records, feature: str, block: int | None, batch_size: int, workers: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yields rows (N,), which of them could be read (N,) and the features of these."""
-    backbone = model.network.backbone
-    device = next(backbone.parameters()).device
+    device = next(model.network.parameters()).device
     batches = evaluation_batches(
         forgiving(records),
         ForgivingTransform(model.transform),
@@ -97,7 +113,7 @@ def _batches(
         is_readable = ~batch.images[:, 0, 0, 0].isnan()
         images = batch.images[is_readable].to(device, non_blocking=True)
         with torch.no_grad():
-            found = _features(backbone, images, feature, block) if len(images) else images.new_zeros(0, 1)
+            found = _features(model.network, images, feature, block) if len(images) else images.new_zeros(0, 1)
         if not bool(found.isfinite().all()):
             raise CheckpointError(
                 f"{model.folder}: the network gives features that are not finite, first among the pictures "
@@ -106,12 +122,12 @@ def _batches(
         yield batch.indices.numpy(), is_readable.numpy(), found.float().cpu().numpy()
 
 
-def _features(backbone: BeitBackbone, images: Tensor, feature: str, block: int | None) -> Tensor:
+def _features(network: Classifier, images: Tensor, feature: str, block: int | None) -> Tensor:
     """Returns (N, C) of images (N, 3, H, W)."""
     if feature == POOLED:
-        pooled: Tensor = backbone(images)
-        # A distilled network gives its head two tokens; timm's feature is their mean.
-        return pooled.mean(dim=1) if pooled.ndim == 3 else pooled
+        return network.pooled(images)
+    assert isinstance(network, BeitClassifier), "checked by _check_network"
+    backbone = network.backbone
     if block is not None:
         return backbone.features(images, maps=[block]).maps[block].mean(dim=(2, 3))
     found = backbone.features(images)

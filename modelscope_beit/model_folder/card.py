@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modelscope_beit import __version__, names
+from modelscope_beit.settings.any_model import AnyModelSettings
 from modelscope_beit.settings.configuration import FolderSettings
-from modelscope_beit.settings.model import BackboneSettings, ModelSettings
-from modelscope_beit.settings.preprocessing import Step, write_steps
+from modelscope_beit.settings.foreign_models import MmclsModelSettings, TimmModelSettings
+from modelscope_beit.settings.foreign_steps import Preprocessing, write_preprocessing
+from modelscope_beit.settings.model import BackboneSettings
 
 # Steps that change no pixel.
 _PLUMBING = ("LoadImageFromFile", "ImageToTensor", "Collect")
@@ -86,8 +88,13 @@ pip install {names.DISTRIBUTION}
 """
 
 
-def architecture_in_words(model: ModelSettings) -> str:
+def architecture_in_words(model: AnyModelSettings) -> str:
     """Returns one line about a network, e.g. "12 blocks of width 768, 12 heads, patches of 16 on 224x224 pixels"."""
+    if isinstance(model, TimmModelSettings):
+        return f"{model.model_name} of timm, mean of its last feature map ({model.width} channels)"
+    if isinstance(model, MmclsModelSettings):
+        parts = [model.mm_model.get(name) for name in ("backbone", "neck", "head")]
+        return f"{', '.join(str(part['type']) for part in parts if isinstance(part, dict))} of mmcls"
     hidden = "" if model.hidden_width is None else f", hidden layer of width {model.hidden_width}"
     return f"{backbone_in_words(model.backbone)}, {_POOLING[model.backbone.pooling]}{hidden}"
 
@@ -101,10 +108,10 @@ def backbone_in_words(backbone: BackboneSettings) -> str:
     )
 
 
-def steps_in_words(steps: tuple[Step, ...]) -> list[str]:
+def steps_in_words(steps: Preprocessing) -> list[str]:
     """Returns one line for each step that changes the picture, e.g. "CenterCrop crop_size 224"."""
     lines = []
-    for step in write_steps(steps):
+    for step in write_preprocessing(steps):
         if step["type"] not in _PLUMBING:
             values = ", ".join(f"{name} {_short(value)}" for name, value in step.items() if name != "type")
             lines.append(f"{step['type']} {values}".strip())

@@ -119,7 +119,7 @@ def _folder_settings(source: Source) -> FolderSettings:
         return settings
     kept = read_folder_settings(source.path)
     extra = dict(kept.extra)
-    if kept.model.backbone.image_size != source.settings.backbone.image_size:
+    if kept.model.image_size != source.settings.image_size:
         # Its training crops have the old size; the defaults follow the new one.
         extra.pop("preprocessor", None)
     return replace(settings, pipeline=kept.pipeline, extra=extra)
@@ -128,7 +128,7 @@ def _folder_settings(source: Source) -> FolderSettings:
 def _write(target: Path, settings: FolderSettings, source: Source, request: ConversionRequest) -> None:
     if request.to == "unilm":
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_unilm(target, settings.model, source.tensors)
+        write_unilm(target, source.settings, source.tensors)
     elif request.to == "timm":
         write_timm(target, settings, source.tensors)
     elif request.to == "transformers":

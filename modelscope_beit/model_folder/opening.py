@@ -8,13 +8,13 @@ from pathlib import Path
 
 from modelscope_beit import names
 from modelscope_beit.checkpoints.files import WeightFile, read_weights
-from modelscope_beit.checkpoints.load import load_classifier
+from modelscope_beit.data.batches import PictureTransform
 from modelscope_beit.errors import ModelFolderError, UntrustedCodeError
-from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.model_folder.finding import find_model_folder
 from modelscope_beit.model_folder.label_files import check_label_count, read_labels
 from modelscope_beit.model_folder.mm_configuration import run_mm_configuration
-from modelscope_beit.network.classifier import BeitClassifier
+from modelscope_beit.model_folder.networks import evaluation_transform, load_network
+from modelscope_beit.network.classifier import Classifier
 from modelscope_beit.network.device import find_device
 from modelscope_beit.settings.configuration import FolderSettings, read_configuration, unknown_keys
 
@@ -31,9 +31,9 @@ class OpenedModel:
 
     folder: Path
     settings: FolderSettings
-    network: BeitClassifier
+    network: Classifier
     class_names: tuple[str, ...]
-    transform: EvaluationTransform
+    transform: PictureTransform
 
 
 def open_model(folder: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> OpenedModel:
@@ -49,13 +49,13 @@ def open_model(folder: str | Path, *, device: str = "cpu", trust_remote_code: bo
     settings = read_folder_settings(folder, trust_remote_code=trust_remote_code)
     weights = find_weight_file(folder)
     class_names = find_class_names(folder, settings, read_weights(weights))
-    network = load_classifier(settings.model, weights)
+    network = load_network(settings.model, weights)
     return OpenedModel(
         folder=folder,
         settings=settings,
         network=network.to(found_device).eval(),
         class_names=class_names,
-        transform=EvaluationTransform(settings.preprocessing),
+        transform=evaluation_transform(settings.preprocessing),
     )
 
 

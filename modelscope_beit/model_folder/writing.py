@@ -18,6 +18,7 @@ from modelscope_beit.errors import ModelFolderError
 from modelscope_beit.model_folder.label_files import check_label_count, write_labels
 from modelscope_beit.settings.configuration import FolderSettings, write_configuration
 from modelscope_beit.settings.mm_backbone import is_vision_transformer
+from modelscope_beit.settings.model import ModelSettings
 
 # What a folder may hold that is replaced on request. Anything else in it means that it is not only a model.
 _OWN_FILES = {
@@ -38,7 +39,7 @@ def write_model_folder(
 ) -> Path:
     """Writes a model folder and returns its path.
 
-    settings: with the class names. tensors: the native state dict. card: the text of README.md.
+    settings: with the class names. tensors: the network's state dict. card: the text of README.md.
     overwrite: replace a folder that holds a model and nothing else.
 
     The class names go to the weight file and to classname.txt, not into configuration.json: ModelScope's stock
@@ -102,9 +103,10 @@ def _write_files(
     write_labels(class_names, folder / names.CLASS_NAMES_FILE)
     (folder / names.CARD_FILE).write_text(card, encoding="utf-8")
     # The names of the stock class that the configuration asks for: ours are those of its BEiTv2.
-    layout = MMCLS_VIT if is_vision_transformer(settings.model.backbone) else MODELSCOPE
-    weights = from_native(tensors, layout)
-    write_weights(folder / names.WRITTEN_WEIGHT_FILE, weights, {"CLASSES": list(class_names)})
+    if isinstance(settings.model, ModelSettings):
+        layout = MMCLS_VIT if is_vision_transformer(settings.model.backbone) else MODELSCOPE
+        tensors = from_native(tensors, layout)
+    write_weights(folder / names.WRITTEN_WEIGHT_FILE, tensors, {"CLASSES": list(class_names)})
 
 
 def _move_into_place(unfinished: Path, folder: Path) -> None:

@@ -8,11 +8,29 @@ from torch import Tensor, nn
 from modelscope_beit.network.backbone import BeitBackbone
 from modelscope_beit.network.blocks import Block
 from modelscope_beit.network.head import ClassificationHead
+from modelscope_beit.settings.any_model import AnyModelSettings
 from modelscope_beit.settings.model import ModelSettings
 
 
-class BeitClassifier(nn.Module):
+class Classifier(nn.Module):
+    """A network from images (N, 3, H, W), float, normalised, to logits (N, K), whoever built it.
+
+    computes_losses: whether it also gives the loss of each sample (N,) when it gets targets beside the images:
+    networks of mmcls do, because some of its heads make losses of more than logits.
+    """
+
+    settings: AnyModelSettings
+    computes_losses = False
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Returns what the head gets of each picture, as one feature, (N, C)."""
+        raise NotImplementedError
+
+
+class BeitClassifier(Classifier):
     """Backbone and head; its state dict has the layout of the stock ModelScope (mmcls) classifier."""
+
+    settings: ModelSettings
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -27,6 +45,12 @@ class BeitClassifier(nn.Module):
         """
         logits: Tensor = self.head(self.backbone(images))
         return logits
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Returns what the head gets of each picture, (N, C); of a distilled network the mean of both its tokens."""
+        pooled: Tensor = self.backbone(images)
+        # So timm's feature is.
+        return pooled.mean(dim=1) if pooled.ndim == 3 else pooled
 
 
 def build_classifier(settings: ModelSettings, *, device: str | torch.device = "cpu") -> BeitClassifier:

@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from modelscope_beit.errors import ImageError
 from modelscope_beit.network.backbone import BeitBackbone, pooled_tokens
 from modelscope_beit.network.blocks import Block
-from modelscope_beit.network.classifier import BeitClassifier
+from modelscope_beit.network.classifier import BeitClassifier, Classifier
 
 
 @torch.no_grad()
-def inference_form(classifier: BeitClassifier, *, in_place: bool = False) -> "InferenceForm":
+def inference_form(classifier: Classifier, *, in_place: bool = False) -> nn.Module:
     """Returns a module that gives the classifier's logits, for inputs of the size in its settings.
 
+    A network that others built is returned as it is.
     It shares the classifier's weights wherever it can, so move or change the two together. Folding layer scale needs
     a copy of two fifths of them; in_place: the fold happens in the classifier itself instead, whose layer scales
     become 1. It still computes the same, but no longer holds the numbers of its file.
     """
+    if not isinstance(classifier, BeitClassifier):
+        return classifier
     if in_place:
         _fold_layer_scale_in_place(classifier.backbone)
     return InferenceForm(classifier)

@@ -131,7 +131,7 @@ class BeitImageClassificationPipeline(Pipeline):
         self.prepare_model()
         images = inputs["img"]
         # Without a crop among the steps, pictures keep sizes of their own; the fast form has only one.
-        fits = images.shape[2:] == self.model.cls_model.settings.backbone.image_size
+        fits = images.shape[2:] == self.model.cls_model.settings.image_size
         return class_probabilities(self._network if fits else self.model.cls_model, images)
 
     def postprocess(self, inputs: Any, topk: int = 5, **post_params: Any) -> dict[str, list[Any]]:

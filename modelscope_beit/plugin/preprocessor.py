@@ -12,8 +12,8 @@ from PIL import Image
 
 from modelscope_beit import names
 from modelscope_beit.errors import require
-from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.images.reading import read_image
+from modelscope_beit.model_folder.networks import evaluation_transform
 from modelscope_beit.model_folder.opening import read_folder_settings
 from modelscope_beit.plugin.host_fixes import register_over
 from modelscope_beit.plugin.routing import is_ours
@@ -36,7 +36,7 @@ class ImageClassificationMmcvPreprocessor(Preprocessor):
         super().__init__(mode)
         folder = Path(model_dir)
         settings = read_folder_settings(folder, trust_remote_code=trust_remote_code)
-        self.transform = EvaluationTransform(settings.preprocessing)
+        self.transform = evaluation_transform(settings.preprocessing)
         self.config_type = "mmcv_config" if (folder / names.MM_CONFIGURATION_FILE).exists() else "ms_config"
 
     @classmethod

@@ -20,11 +20,11 @@ from torch import nn
 
 from modelscope_beit import names
 from modelscope_beit.checkpoints.files import write_weights
-from modelscope_beit.checkpoints.load import load_classifier
 from modelscope_beit.data.hub_dataset import records_of
 from modelscope_beit.data.records import Records
 from modelscope_beit.errors import ModelFolderError, SettingsError, require
 from modelscope_beit.model_folder.label_files import read_labels
+from modelscope_beit.model_folder.networks import load_network
 from modelscope_beit.model_folder.opening import find_weight_file, read_folder_settings
 from modelscope_beit.plugin.host_fixes import register_over
 from modelscope_beit.plugin.routing import is_ours
@@ -185,7 +185,7 @@ class BeitImageClassificationTrainer(BaseTrainer):
     def model(self) -> nn.Module:
         """The network with the weights that evaluate() would measure; pictures (N, 3, H, W) to logits (N, K)."""
         trained, _ = self._trained(None)
-        return load_classifier(trained.settings.model, trained.weights)
+        return load_network(trained.settings.model, trained.weights)
 
     @property
     def meta(self) -> dict[str, Any]:

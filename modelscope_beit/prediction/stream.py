@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from modelscope_beit.data.batches import PictureTransform
 from modelscope_beit.errors import ImageError, SettingsError
-from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.images.reading import read_image
 from modelscope_beit.model_folder.opening import OpenedModel
 from modelscope_beit.network.inference_form import inference_form
@@ -88,7 +88,7 @@ def _predictions(
             yield from predictions
 
 
-def _prepare(number: int, source: Any, transform: EvaluationTransform) -> _Picture:
+def _prepare(number: int, source: Any, transform: PictureTransform) -> _Picture:
     if isinstance(source, dict):
         source = source.get("image")
     name = _printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else f"#{number}"
@@ -114,7 +114,7 @@ def _classify(model: OpenedModel, fast_form: nn.Module, batch: list[_Picture], t
     for size, places in by_size.items():
         images = torch.stack([pixels for place in places if (pixels := batch[place].pixels) is not None])
         # The fast form has one size only; the classifier itself interpolates its positions.
-        fits = size[1:] == model.network.settings.backbone.image_size
+        fits = size[1:] == model.network.settings.image_size
         try:
             probabilities = class_probabilities(fast_form if fits else model.network, images)
         except ImageError as error:

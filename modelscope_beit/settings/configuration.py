@@ -10,10 +10,23 @@ from dataclasses import dataclass, field
 
 from modelscope_beit import names
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.settings.fine_tuning_defaults import fine_tuning_defaults
-from modelscope_beit.settings.mm_model import collect_mm_model, training_part, write_mm_model
+from modelscope_beit.settings.any_model import (
+    AnyModelSettings,
+    collect_any_model,
+    part_for_training,
+    write_any_model,
+)
+from modelscope_beit.settings.fine_tuning_defaults import default_loss, fine_tuning_defaults
+from modelscope_beit.settings.foreign_models import MmclsModelSettings
+from modelscope_beit.settings.foreign_steps import (
+    ForeignSteps,
+    Preprocessing,
+    picture_size,
+    read_preprocessing,
+    write_preprocessing,
+)
 from modelscope_beit.settings.model import ModelSettings
-from modelscope_beit.settings.preprocessing import Step, read_steps, write_steps
+from modelscope_beit.settings.preprocessing import Step
 from modelscope_beit.settings.problems import Problems, Section, plain, shown
 
 # Top-level keys that ModelScope or this package reads; any other one is kept, but worth a word in the log.
@@ -35,8 +48,8 @@ class FolderSettings:
     extra: everything else (losses, training recipe, keys that nobody here knows), as it was found.
     """
 
-    model: ModelSettings
-    preprocessing: tuple[Step, ...]
+    model: AnyModelSettings
+    preprocessing: Preprocessing
     class_names: tuple[str, ...] | None = None
     class_names_file: str | None = None
     pipeline: str = names.WRITTEN_PIPELINE
@@ -73,7 +86,7 @@ def collect_configuration(mapping: Mapping[str, object], problems: Problems) -> 
     pipeline = _read_pipeline(root)
     if model is None or problems.wrong or problems.foreign:
         return None
-    return FolderSettings(model, steps, class_names, class_names_file, pipeline, _remove_interpreted(content))
+    return FolderSettings(model, steps, class_names, class_names_file, pipeline, _remove_interpreted(content, model))
 
 
 def write_configuration(settings: FolderSettings) -> dict[str, object]:
@@ -82,7 +95,7 @@ def write_configuration(settings: FolderSettings) -> dict[str, object]:
     What `settings.extra` holds is written too; a training recipe is filled in where there is none. Class counts in
     the loss and in the mixing of samples (train_cfg.augments) follow the head.
     """
-    steps = write_steps(settings.preprocessing)
+    steps = write_preprocessing(settings.preprocessing)
     classes: object = settings.class_names_file
     if settings.class_names is not None:
         classes = list(settings.class_names)
@@ -92,14 +105,30 @@ def write_configuration(settings: FolderSettings) -> dict[str, object]:
             "framework": "pytorch",
             "task": names.TASK,
             "pipeline": {"type": settings.pipeline},
-            "model": {"type": names.MODEL, "mm_model": write_mm_model(settings.model)},
+            "model": {"type": names.MODEL, "mm_model": write_any_model(settings.model)},
             "dataset": {"classes": classes},
             "preprocessor": {"val": steps},
         },
     )
-    _fill_in(written, fine_tuning_defaults(settings.model.backbone.image_size, steps))
-    _set_class_counts(_child(_child(written, "model"), "mm_model"), settings.model.num_classes)
+    _fill_in(written, fine_tuning_defaults(picture_size(settings.model.image_size, steps), steps))
+    mm_model = _child(_child(written, "model"), "mm_model")
+    if not isinstance(settings.model, MmclsModelSettings):
+        _child(mm_model, "head").setdefault("loss", default_loss(settings.model.num_classes))
+    _set_class_counts(mm_model, settings.model.num_classes)
     return written
+
+
+def native_parts(settings: FolderSettings, purpose: str) -> tuple[ModelSettings, tuple[Step, ...]]:
+    """Returns network and preprocessing of a folder whose every part is ours.
+
+    purpose: what they are needed for, as a clause after "needed". Raises SettingsError for parts of timm or mmcls.
+    """
+    if isinstance(settings.model, ModelSettings) and not isinstance(settings.preprocessing, ForeignSteps):
+        return settings.model, settings.preprocessing
+    raise SettingsError(
+        f"A BEiT v2, BEiT, ViT or DeiT with native preprocessing is needed {purpose}, but parts of this model are "
+        "built by timm or mmcls."
+    )
 
 
 def unknown_keys(settings: FolderSettings) -> list[str]:
@@ -113,7 +142,7 @@ def _check_kind(root: Section) -> None:
             root.wrong(name, f"{expected!r} is expected")
 
 
-def _read_model(root: Section) -> ModelSettings | None:
+def _read_model(root: Section) -> AnyModelSettings | None:
     model = root.section("model")
     if model is None:
         return None
@@ -121,10 +150,10 @@ def _read_model(root: Section) -> ModelSettings | None:
         model.wrong("type", f"{names.MODEL!r} is expected; other models are opened by ModelScope itself")
         return None
     mm_model = model.section("mm_model")
-    return None if mm_model is None else collect_mm_model(mm_model.mapping, mm_model.path, root.problems)
+    return None if mm_model is None else collect_any_model(mm_model.mapping, mm_model.path, root.problems)
 
 
-def _read_preprocessing(root: Section) -> tuple[Step, ...]:
+def _read_preprocessing(root: Section) -> Preprocessing:
     preprocessor = root.section("preprocessor")
     if preprocessor is None:
         return ()
@@ -133,7 +162,7 @@ def _read_preprocessing(root: Section) -> tuple[Step, ...]:
         preprocessor.wrong("val", "a list of mmcls transforms is expected, e.g. [{'type': 'Resize', ...}, ...]")
         return ()
     try:
-        return read_steps(steps, "preprocessor.val")
+        return read_preprocessing(steps, "preprocessor.val")
     except SettingsError as error:
         root.problems.wrong.append(str(error))
         return ()
@@ -166,7 +195,7 @@ def _read_pipeline(root: Section) -> str:
     return names.WRITTEN_PIPELINE
 
 
-def _remove_interpreted(content: dict[str, object]) -> dict[str, object]:
+def _remove_interpreted(content: dict[str, object], settings: AnyModelSettings) -> dict[str, object]:
     """Returns what FolderSettings has no field for, but for `model_dir`, a path that ModelScope adds."""
     fixed = ("framework", "task", "pipeline", "model_dir")
     rest: dict[str, object] = {name: value for name, value in content.items() if name not in fixed}
@@ -176,7 +205,7 @@ def _remove_interpreted(content: dict[str, object]) -> dict[str, object]:
             rest[name] = {key: value for key, value in section.items() if key != interpreted}
     model = rest["model"]
     assert isinstance(model, dict), "a configuration without problems has a model"
-    rest["model"] = model | {"mm_model": training_part(model["mm_model"])}
+    rest["model"] = model | {"mm_model": part_for_training(model["mm_model"], settings)}
     return rest
 
 
@@ -200,14 +229,8 @@ def _fill_in(content: dict[str, object], defaults: Mapping[str, object]) -> None
 
 
 def _set_class_counts(mm_model: dict[str, object], num_classes: int) -> None:
-    head = _child(mm_model, "head")
-    head.setdefault(
-        "loss",
-        # The scripts of the hub's model cards set loss.num_classes, so it has to be there.
-        {"type": "LabelSmoothLoss", "label_smooth_val": 0.1, "num_classes": num_classes, "mode": "original"},
-    )
     augments = _child(mm_model, "train_cfg").get("augments")
-    for counted in (head["loss"], *(augments if isinstance(augments, list) else [augments])):
+    for counted in (_child(mm_model, "head").get("loss"), *(augments if isinstance(augments, list) else [augments])):
         if isinstance(counted, dict) and "num_classes" in counted:
             counted["num_classes"] = num_classes
 

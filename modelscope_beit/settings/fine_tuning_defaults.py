@@ -55,6 +55,11 @@ def fine_tuning_defaults(image_size: tuple[int, int], val_steps: list[dict[str, 
     }
 
 
+def default_loss(num_classes: int) -> dict[str, object]:
+    """Returns the loss of a head that names none; the scripts of the hub's model cards set its num_classes."""
+    return {"type": "LabelSmoothLoss", "label_smooth_val": 0.1, "num_classes": num_classes, "mode": "original"}
+
+
 def _training_steps(image_size: tuple[int, int], val_steps: list[dict[str, object]]) -> list[dict[str, object]]:
     height, width = image_size
     normalize = [dict(step) for step in val_steps if step.get("type") == "Normalize"]

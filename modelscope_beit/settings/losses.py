@@ -7,9 +7,9 @@ import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
-from modelscope_beit.settings.problems import Section
+from modelscope_beit.settings.problems import Section, plain
 
 # mmcls's words for class_weight are a list of numbers or null; this one is ours.
 BALANCED = "balanced"
@@ -76,7 +76,20 @@ class AsymmetricLoss:
     reduction: str = "mean"
 
 
-LossSettings = CrossEntropyLoss | LabelSmoothLoss | FocalLoss | AsymmetricLoss
+@dataclass(frozen=True)
+class ForeignLoss:
+    """A loss that mmcls makes, or its users have registered there; config: all that was said about it."""
+
+    config: dict[str, object]
+
+
+LossSettings = CrossEntropyLoss | LabelSmoothLoss | FocalLoss | AsymmetricLoss | ForeignLoss
+
+
+# What mmcls 0.25 has and we do not. Other names are its users' own losses, or slips of the pen.
+_LOSSES_OF_MMCLS = frozenset(("SeesawLoss",))
+# How alike a name must be to one of ours to be taken for a slip of the pen; of 1.
+_ALIKE = 0.75
 
 
 def read_loss(section: Section) -> LossSettings:
@@ -85,13 +98,14 @@ def read_loss(section: Section) -> LossSettings:
     num_classes in it is passed over, whatever it says: a loss has the classes of the head.
     """
     kind = section.get("type")
-    if kind == "SeesawLoss":
-        section.foreign("type", f"native are {', '.join(_READERS)}")
+    if not isinstance(kind, str):
+        section.wrong("type", f"expected: {', '.join(_READERS)}, or another loss of mmcls")
         return CrossEntropyLoss()
-    if not isinstance(kind, str) or kind not in _READERS:
-        nearest = difflib.get_close_matches(str(kind), _READERS, n=1, cutoff=0.4)
-        section.wrong("type", f"did you mean {nearest[0]}?" if nearest else f"expected: {', '.join(_READERS)}")
-        return CrossEntropyLoss()
+    if kind not in _READERS:
+        if kind not in _LOSSES_OF_MMCLS and (alike := difflib.get_close_matches(kind, _READERS, n=1, cutoff=_ALIKE)):
+            section.wrong("type", f"did you mean {alike[0]}?")
+            return CrossEntropyLoss()
+        return ForeignLoss(cast(dict[str, object], plain(section.mapping)))
     loss = _READERS[str(kind)](section)
     section.note_unknown_keys()
     return loss

@@ -131,6 +131,11 @@ class ModelSettings:
         if self.hidden_width is not None and self.hidden_width < 1:
             raise SettingsError(f"hidden_width must be at least 1, or None, not {self.hidden_width}.")
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures that the network was built for, in pixels."""
+        return self.backbone.image_size
+
     def with_image_size(self, height: int, width: int) -> "ModelSettings":
         """Returns the same settings for pictures of another size, in pixels."""
         return replace(self, backbone=replace(self.backbone, image_size=(height, width)))

@@ -6,6 +6,8 @@ keys at the top, with the meanings they have for mmcv 1.7.2 and ModelScope's sto
     train.precision            "auto" (bf16 where the hardware has it), "fp32", "bf16" or "fp16"; mm says only `fp16`
     train.compile              true: torch.compile
     train.sampler              {"type": "ClassBalanced"}: every class equally often; null: shuffled
+    train.early_stopping       {"patience": 3}: see settings/early_stopping.py
+    train.head_init            "zero": the head starts from zeros, even where the weights have one that fits
     model.mm_model.backbone    frozen_stages: blocks that are not trained; with_cp: recompute activations to save memory
     train.optimizer            constructor and paramwise_cfg for layer-wise learning rates: see settings/optimizer.py
     head.loss.class_weight     "balanced": from the class counts of the training data
@@ -21,8 +23,11 @@ from typing import cast
 
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.configuration import KNOWN_KEYS, FolderSettings, collect_configuration
+from modelscope_beit.settings.early_stopping import EarlyStopping, read_early_stopping
 from modelscope_beit.settings.evaluation import EvaluationSettings, read_evaluation
 from modelscope_beit.settings.fine_tuning_defaults import fine_tuning_defaults
+from modelscope_beit.settings.foreign_models import MmclsModelSettings
+from modelscope_beit.settings.foreign_steps import Augmentation, picture_size, read_augmentation
 from modelscope_beit.settings.introduced_keys import judge_unknown_keys, without_empty_introductions
 from modelscope_beit.settings.losses import LossSettings, read_loss
 from modelscope_beit.settings.mixing import MixingSettings, read_mixing
@@ -43,9 +48,9 @@ from modelscope_beit.settings.run_settings import (
     read_run_length,
     read_seed,
     read_validation_phase,
+    read_zero_head,
 )
 from modelscope_beit.settings.schedule import MomentumSettings, ScheduleSettings, read_momentum, read_schedule
-from modelscope_beit.settings.training_steps import TrainingStep, read_training_steps
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +69,13 @@ class Recipe:
 
     epochs, iterations: the length; one of them is None. An iteration is one batch of the loader.
     batch_size, workers: of each process; `evaluation_` likewise.
+    loss: None for a network of mmcls, whose head computes it.
     clip: the gradients' largest norm. accumulation: iterations an optimizer step.
     precision: "auto" is bf16 where the hardware has it, otherwise fp32. loss_scale: a fixed one; None: dynamic.
     log_interval: iterations between two lines of the log.
     evaluation: during training; final_evaluation: what trainer.evaluate() measures.
     validates: whether to evaluate during training at all. has_validation_phase: the loss on the validation data too.
+    zero_head: the head starts from zeros, whatever the start weights have for it.
     """
 
     epochs: int | None
@@ -77,13 +84,13 @@ class Recipe:
     workers: int
     evaluation_batch_size: int
     evaluation_workers: int
-    training_steps: tuple[TrainingStep, ...]
+    training_steps: Augmentation
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     momentum: MomentumSettings | None
     clip: GradientClip | None
     accumulation: int
-    loss: LossSettings
+    loss: LossSettings | None
     mixing: MixingSettings | None
     precision: Precision
     loss_scale: float | None
@@ -94,7 +101,9 @@ class Recipe:
     evaluation: EvaluationSettings
     final_evaluation: EvaluationSettings
     validates: bool
+    early_stopping: EarlyStopping | None
     has_validation_phase: bool
+    zero_head: bool
     order: Order
     seed: int
     deterministic: bool
@@ -122,7 +131,7 @@ def read_recipe(
     network, training = Problems(), Problems()
     settings = collect_configuration(content, network)
     filled = _with_defaults(content, settings)
-    recipe = _read_training(Section(filled, "", training))
+    recipe = _read_training(Section(filled, "", training), settings)
     judge_unknown_keys(training, filled, original, where)
     # mmcls is no way out for these: training never uses it.
     network.wrong += training.wrong + training.foreign
@@ -133,11 +142,11 @@ def read_recipe(
 
 def _with_defaults(content: dict[str, object], settings: FolderSettings | None) -> dict[str, object]:
     """Returns the configuration with defaults for what `preprocessor`, `train` and `evaluation` lack."""
-    image_size = (224, 224) if settings is None else settings.model.backbone.image_size
     preprocessor, train = _child(content, "preprocessor"), _child(content, "train")
     steps = preprocessor.get("val")
     steps = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
-    defaults = fine_tuning_defaults(image_size, steps)
+    image_size = None if settings is None else settings.model.image_size
+    defaults = fine_tuning_defaults(picture_size(image_size, steps), steps)
     if "max_epochs" in _child(train, "runner"):
         _child(defaults, "train").pop("max_epochs")
     filled = dict(content)
@@ -147,7 +156,7 @@ def _with_defaults(content: dict[str, object], settings: FolderSettings | None) 
     return filled
 
 
-def _read_training(root: Section) -> Recipe:
+def _read_training(root: Section, settings: FolderSettings | None) -> Recipe:
     train, evaluation = _section(root, "train"), _section(root, "evaluation")
     preprocessor = _section(root, "preprocessor")
     # Whether the network's part is there at all is told where the network is read.
@@ -156,6 +165,8 @@ def _read_training(root: Section) -> Recipe:
     step = read_optimizer_step(train)
     precision, loss_scale = read_precision(root, train, step)
     log = read_log(train)
+    during = read_evaluation(_section(train, "evaluation"), by_epoch=iterations is None)
+    validates = not root.flag("no_validate", False)
     batch_size, workers = read_loader(_section(train, "dataloader"), shuffles=True)
     evaluation_batch_size, evaluation_workers = read_loader(_section(evaluation, "dataloader"), shuffles=False)
     recipe = Recipe(
@@ -171,7 +182,7 @@ def _read_training(root: Section) -> Recipe:
         momentum=read_momentum(_section(train, "momentum_config")) if train.get("momentum_config") else None,
         clip=step.clip,
         accumulation=step.accumulation,
-        loss=_read_loss(mm_model),
+        loss=None if settings and isinstance(settings.model, MmclsModelSettings) else _read_loss(mm_model),
         mixing=_read_mixing(mm_model),
         precision=precision,
         loss_scale=loss_scale,
@@ -179,10 +190,12 @@ def _read_training(root: Section) -> Recipe:
         checkpoint=read_checkpoint(train, by_epoch=iterations is None),
         log_interval=log.interval,
         tensorboard=log.tensorboard,
-        evaluation=read_evaluation(_section(train, "evaluation"), by_epoch=iterations is None),
+        evaluation=during,
         final_evaluation=read_evaluation(evaluation),
-        validates=not root.flag("no_validate", False),
+        validates=validates,
+        early_stopping=read_early_stopping(train, during, validates=validates),
         has_validation_phase=read_validation_phase(train),
+        zero_head=read_zero_head(train),
         order=read_order(train),
         seed=read_seed(root),
         deterministic=root.flag("deterministic", False),
@@ -208,12 +221,12 @@ def _note_unknown_keys(root: Section, train: Section, preprocessor: Section) -> 
     root.note_unknown_keys(harmless=(*KNOWN_KEYS, "framework", "task", "pipeline", "model_dir", "version"))
 
 
-def _read_steps(preprocessor: Section) -> tuple[TrainingStep, ...]:
+def _read_steps(preprocessor: Section) -> Augmentation:
     steps = preprocessor.get("train")
     if not isinstance(steps, list) or not steps:
         preprocessor.wrong("train", "a list of mmcls transforms is expected, e.g. [{'type': 'RandomFlip', ...}, ...]")
         return ()
-    return read_training_steps(steps, f"{preprocessor.path}.train", preprocessor.problems)
+    return read_augmentation(steps, f"{preprocessor.path}.train", preprocessor.problems)
 
 
 def _read_loss(mm_model: Section) -> LossSettings:

@@ -33,8 +33,8 @@ _KINDS: dict[str, type[StepSettings]] = {
     **EVALUATION_KINDS,
     **{kind.__name__: kind for kind in (*_RANDOM, AutoAugment, RandAugment, *OPERATIONS)},
 }
-# Steps of mmcls 0.25 that need a package or a picture of their own.
-_FOREIGN = ("Albu", "ToNumpy", "ToPIL", "Transpose")
+# The names of all steps, of evaluation too.
+NATIVE_STEPS = frozenset(_KINDS)
 
 
 def read_training_steps(
@@ -43,8 +43,8 @@ def read_training_steps(
     """Returns the steps of an mm list, e.g. of `preprocessor.train`, that could be read.
 
     steps: mappings with a "type"; lists and tuples mean the same. where: the key path of the list, for messages.
-    Notes in `problems`: every step that only mmcls has, and as wrong every unknown step, unknown key, unusable value,
-    and every order that does not end in normalised (3, H, W) tensors of one size.
+    Notes as wrong in `problems` every unknown step, unknown key, unusable value, and every order that does not end in
+    normalised (3, H, W) tensors of one size.
     """
     if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
         problems.wrong.append(
@@ -54,14 +54,10 @@ def read_training_steps(
     read: list[TrainingStep | None] = []
     for index, mapping in enumerate(steps):
         step = None
-        name = mapping.get("type") if isinstance(mapping, Mapping) else None
-        if name in _FOREIGN:
-            problems.foreign.append(f"{where}[{index}] is of type {name!r}, which is not among the native steps")
-        else:
-            try:
-                step = _read(mapping)
-            except SettingsError as error:
-                problems.wrong.append(f"{where}[{index}] {str(error).removesuffix('.')}")
+        try:
+            step = _read(mapping)
+        except SettingsError as error:
+            problems.wrong.append(f"{where}[{index}] {str(error).removesuffix('.')}")
         read.append(step)
     names = [str(mapping.get("type")) if isinstance(mapping, Mapping) else "" for mapping in steps]
     problems.wrong += _training_order_problems(names, read, where)

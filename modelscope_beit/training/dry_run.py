@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_beit.data.batches import Batch
+from modelscope_beit.settings.foreign_steps import picture_size, write_preprocessing
 from modelscope_beit.training.estimate import MemoryEstimate, TimeEstimate, estimate_memory, estimate_time
 from modelscope_beit.training.finetune import epoch_batches, train_step
 from modelscope_beit.training.job import TrainingJob
@@ -61,7 +62,10 @@ def _memory(run: Run) -> MemoryEstimate:
     # Every optimizer here keeps as many tensors for each weight; a step count has no dimension.
     kept: dict[str, Any] = next(iter(run.optimizer.state.values()), {})
     return estimate_memory(
-        run.job.settings.model,
+        run.accelerator.unwrap_model(run.network),
+        picture_size=picture_size(
+            run.job.settings.model.image_size, write_preprocessing(run.job.settings.preprocessing)
+        ),
         batch_size=recipe.batch_size,
         precision=run.precision,
         on_cpu=run.accelerator.device.type == "cpu",

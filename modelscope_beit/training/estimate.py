@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from modelscope_beit.network.classifier import build_classifier
+from modelscope_beit.network.classifier import BeitClassifier, Classifier
 from modelscope_beit.settings.model import BackboneSettings, ModelSettings
 
 _FLOAT, _HALF = 4, 2
@@ -71,8 +71,9 @@ class TimeEstimate:
 
 
 def estimate_memory(
-    settings: ModelSettings,
+    classifier: Classifier,
     *,
+    picture_size: tuple[int, int],
     batch_size: int,
     precision: str,
     on_cpu: bool,
@@ -82,10 +83,10 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """Returns what training a network takes.
 
-    batch_size: pictures that are computed at once. precision: "fp32", "bf16" or "fp16"; weights, gradients and what
-    the optimizer keeps are float32 in any case. optimizer_tensors: kept for each weight, 2 by Adam and its like.
+    picture_size: (height, width) in pixels of its input. batch_size: pictures that are computed at once.
+    precision: "fp32", "bf16" or "fp16"; weights, gradients and what the optimizer keeps are float32 in any case.
+    optimizer_tensors: kept for each weight, 2 by Adam and its like.
     """
-    classifier = build_classifier(settings, device="meta")
     trained = [weight for weight in classifier.parameters() if weight.requires_grad]
     gradients = _FLOAT * sum(weight.numel() for weight in trained)
     is_mixed = precision != "fp32"
@@ -99,11 +100,45 @@ def estimate_memory(
         gradients=gradients,
         optimizer=optimizer_tensors * gradients,
         average=weights if has_average else 0,
-        activations=activation_bytes(settings, batch_size, number_bytes, on_cpu=on_cpu)
-        + _working_bytes(settings, batch_size, number_bytes)
+        activations=_activations(classifier, picture_size, batch_size, number_bytes, on_cpu=on_cpu)
         + _HALF * copies * is_mixed,
         keeps_gradients=keeps_gradients,
     )
+
+
+def _activations(
+    classifier: Classifier, picture_size: tuple[int, int], batch_size: int, number_bytes: int, *, on_cpu: bool
+) -> int:
+    if isinstance(classifier, BeitClassifier):
+        settings = classifier.settings
+        kept = activation_bytes(settings, batch_size, number_bytes, on_cpu=on_cpu)
+        return kept + _working_bytes(settings, batch_size, number_bytes)
+    return batch_size * kept_by_a_picture(classifier, picture_size) * number_bytes // _FLOAT
+
+
+def kept_by_a_picture(network: nn.Module, picture_size: tuple[int, int]) -> int:
+    """Returns the bytes that the forward pass of one picture keeps for the backward pass, weights apart: measured.
+
+    For networks that nobody has a formula for. Batch norm is left as in evaluation, so that nothing in it changes.
+    """
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    was_training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        # The result holds what was counted until the end, so no address is used twice.
+        logits = network(torch.zeros(1, 3, *picture_size, device=device))
+    network.train(was_training)
+    del logits
+    return sum(kept.values())
 
 
 def activation_bytes(settings: ModelSettings, batch_size: int, number_bytes: int, *, on_cpu: bool) -> int:

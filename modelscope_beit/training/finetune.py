@@ -22,7 +22,7 @@ from modelscope_beit.training.interruption import Interruption
 from modelscope_beit.training.job import TrainingJob, TrainingResult
 from modelscope_beit.training.milestones import check_losses, finish, pass_milestones
 from modelscope_beit.training.optimizer import set_learning_rates, set_momenta
-from modelscope_beit.training.run import Run, open_run
+from modelscope_beit.training.run import Run, losses_of, open_run
 
 # Sets the random numbers of mixing apart from those of pictures, which come from (seed, epoch, row).
 _MIXING = 0x6D6978
@@ -99,7 +99,7 @@ def _accumulate_gradients(run: Run, group: list[Batch]) -> list[Tensor]:
         for number, (some, wanted, weight) in enumerate(pieces, start=1):
             is_last = position == len(group) - 1 and number == len(pieces)
             with nullcontext() if is_last else run.accelerator.no_sync(run.network):
-                loss = (run.loss_of(run.network(some), wanted) * weight).sum()
+                loss = (losses_of(run, some, wanted) * weight).sum()
                 run.accelerator.backward(loss * share)
             total += loss.detach()
         losses.append(total / batch.global_size)

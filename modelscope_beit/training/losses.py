@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modelscope_beit.errors import SettingsError
+from modelscope_beit.openmmlab.installed import require_mmcls
 from modelscope_beit.settings.losses import (
     BALANCED,
     AsymmetricLoss,
     CrossEntropyLoss,
     FocalLoss,
+    ForeignLoss,
     LabelSmoothLoss,
     LossSettings,
 )
@@ -48,6 +50,12 @@ def build_loss(
         elements = _cross_entropy(settings, num_classes, class_counts)
     elif isinstance(settings, FocalLoss):
         elements = _focal(settings)
+    elif isinstance(settings, ForeignLoss):
+        require_mmcls(f"for the loss {settings.config['type']}")
+        # mmcls is an extra.
+        from modelscope_beit.openmmlab.losses import build_foreign_loss
+
+        return build_foreign_loss(settings)
     else:
         elements = _asymmetric(settings)
     has_mean_over_classes = getattr(settings, "reduction", "mean") == "none"

@@ -14,7 +14,7 @@ from modelscope_beit.evaluation.metrics import metrics_of
 from modelscope_beit.model_folder.writing import write_model_folder
 from modelscope_beit.settings.evaluation import is_better, is_due
 from modelscope_beit.training.job import TrainingResult
-from modelscope_beit.training.run import Run
+from modelscope_beit.training.run import Run, losses_of
 from modelscope_beit.training.run_card import run_card
 from modelscope_beit.training.run_folder import OUTPUT, RunFolder
 from modelscope_beit.training.run_state import capture
@@ -170,8 +170,8 @@ def _log_validation_loss(run: Run) -> None:
     run.network.eval()
     sums = torch.zeros(2, dtype=torch.float64)
     for batch in _evaluation_batches(run):
-        logits = run.network(batch.images.to(run.accelerator.device))
-        losses = run.loss_of(logits, batch.labels.to(run.accelerator.device)).cpu() * batch.weights
+        device = run.accelerator.device
+        losses = losses_of(run, batch.images.to(device), batch.labels.to(device)).cpu() * batch.weights
         sums += torch.tensor([losses.sum().item(), batch.weights.sum().item()], dtype=torch.float64)
     sums = run.accelerator.reduce(sums.float().to(run.accelerator.device), reduction="sum")
     loss: Tensor = sums[0] / sums[1].clamp(min=1)

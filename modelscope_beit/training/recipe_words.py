@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from modelscope_beit.settings.foreign_steps import Augmentation, ForeignSteps
 from modelscope_beit.settings.recipe import Recipe
 
 # Of a longer list of settings, only the number is told.
@@ -25,7 +26,7 @@ def recipe_in_words(recipe: Recipe, *, precision: str, num_processes: int) -> di
         "Momentum": in_words(recipe.momentum, "Momentum"),
         "Gradient clipping": in_words(recipe.clip),
         "Loss": in_words(recipe.loss),
-        "Augmentation": "; ".join(in_words(step) for step in recipe.training_steps if step.changes_pixels),
+        "Augmentation": _augmentation(recipe.training_steps),
         "Mixing": in_words(recipe.mixing, "Mixing"),
         "Averaged weights": in_words(recipe.ema, "EMA"),
         "Order": recipe.order.replace("_", " "),
@@ -33,6 +34,12 @@ def recipe_in_words(recipe: Recipe, *, precision: str, num_processes: int) -> di
         "Seed": f"{recipe.seed}{', deterministic' * recipe.deterministic}",
     }
     return {heading: text for heading, text in found.items() if text}
+
+
+def _augmentation(steps: Augmentation) -> str:
+    if isinstance(steps, ForeignSteps):
+        return f"{', '.join(str(step['type']) for step in steps.steps)} of mmcls"
+    return "; ".join(in_words(step) for step in steps if step.changes_pixels)
 
 
 def in_words(value: object, heading: str = "") -> str:

@@ -13,13 +13,16 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from modelscope_beit import __version__
-from modelscope_beit.checkpoints.load import classifier_with, native_weights
-from modelscope_beit.data.batches import num_batches
+from modelscope_beit.data.batches import PictureTransform, RandomTransform, num_batches
 from modelscope_beit.data.records import Records
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.images.evaluation_transform import EvaluationTransform
-from modelscope_beit.images.training_transform import TrainingTransform
-from modelscope_beit.network.classifier import BeitClassifier, build_classifier
+from modelscope_beit.model_folder.networks import (
+    build_network,
+    evaluation_transform,
+    load_start_network,
+    training_transform,
+)
+from modelscope_beit.network.classifier import Classifier
 from modelscope_beit.settings.evaluation import check_metrics
 from modelscope_beit.training.acceleration import (
     choose_precision,
@@ -47,6 +50,7 @@ class Run:
     processes: all that take part. network, optimizer: as Accelerate prepared them. average: of the weights, if the
     recipe wants one.
     iterations_per_epoch, total_iterations: batches of the loader. folder: None in processes that do not write.
+    loss_of: None where the network computes its losses itself.
     meta: what checkpoints say beside the weights. unchecked: losses that nobody has looked at yet.
     """
 
@@ -57,14 +61,14 @@ class Run:
     optimizer: Any
     schedule: Schedule
     momentum: MomentumSchedule | None
-    loss_of: LossFunction
+    loss_of: LossFunction | None
     average: WeightAverage | None
     progress: Progress
     iterations_per_epoch: int
     total_iterations: int
     precision: str
-    train_transform: TrainingTransform
-    evaluation_transform: EvaluationTransform
+    train_transform: RandomTransform
+    evaluation_transform: PictureTransform
     meta: dict[str, Any]
     folder: RunFolder | None
     log: RunLog
@@ -121,27 +125,33 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
             iterations_per_epoch=per_epoch,
             total_iterations=total,
             precision=choose_precision(recipe.precision, accelerator.device),
-            train_transform=TrainingTransform(recipe.training_steps),
-            evaluation_transform=EvaluationTransform(job.settings.preprocessing),
+            train_transform=training_transform(recipe.training_steps),
+            evaluation_transform=evaluation_transform(job.settings.preprocessing),
             meta=meta,
             folder=folder,
             log=log,
         )
 
 
-def _classifier(job: TrainingJob, *, is_resumed: bool) -> tuple[BeitClassifier, list[str]]:
+def losses_of(run: Run, images: Tensor, targets: Tensor) -> Tensor:
+    """Returns the loss of each sample, (N,); targets: class numbers (N,), or shares of classes (N, K)."""
+    if run.loss_of is None:
+        losses: Tensor = run.network(images, targets)
+        return losses.float()
+    return run.loss_of(run.network(images), targets)
+
+
+def _classifier(job: TrainingJob, *, is_resumed: bool) -> tuple[Classifier, list[str]]:
     """Returns the network with its start weights, and what is worth a line about them."""
     if is_resumed:
-        return build_classifier(job.settings.model), []
-    conversion = native_weights(job.settings.model, job.start_weights, new_head=True)
-    notes = [f"Start weights: {job.start_weights}, {len(conversion.mapped)} of its keys used."]
-    if conversion.initialised:
+        return build_network(job.settings.model), []
+    start = load_start_network(job.settings.model, job.start_weights)
+    notes = [f"Start weights: {job.start_weights}, {start.num_mapped} of its keys used."]
+    if start.initialised:
         notes.append(
-            f"New, with fresh values: {', '.join(conversion.initialised)} ({job.settings.model.num_classes} classes)."
+            f"New, with fresh values: {', '.join(start.initialised)} ({job.settings.model.num_classes} classes)."
         )
-    # Weights that are mapped from a file may not be written to; training has to own them.
-    tensors = {key: tensor.clone() for key, tensor in conversion.tensors.items()}
-    return classifier_with(job.settings.model, tensors), notes
+    return start.network, notes
 
 
 def _can_fuse(accelerator: Accelerator) -> bool:
@@ -190,7 +200,9 @@ def _momentum(job: TrainingJob, optimizer: torch.optim.Optimizer, per_epoch: int
     )
 
 
-def _loss(job: TrainingJob) -> LossFunction:
+def _loss(job: TrainingJob) -> LossFunction | None:
+    if job.recipe.loss is None:
+        return None
     return build_loss(
         job.recipe.loss,
         job.settings.model.num_classes,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from modelscope_beit.checkpoints.load import load_classifier
 from modelscope_beit.data.batches import evaluation_batches
 from modelscope_beit.data.class_names import match_names
 from modelscope_beit.data.records import Records
@@ -20,9 +19,9 @@ from modelscope_beit.evaluation.metrics import metrics_of
 from modelscope_beit.evaluation.of_records import LikePipeline
 from modelscope_beit.evaluation.outcomes import Outcomes
 from modelscope_beit.evaluation.report import HTML_FILE, write_report
-from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.label_files import imagenet_1k_labels
+from modelscope_beit.model_folder.networks import evaluation_transform, load_network
 from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.problems import plain
 from modelscope_beit.settings.recipe import Recipe, read_recipe
@@ -115,7 +114,7 @@ def describe_weights(weights: Path, folder: Path, settings: FolderSettings) -> T
                 f"missing), and {folder} has no classname.txt. Add one with one name a line."
             )
         _logger.warning("%s has no class names; those of ImageNet-1k are taken for them.", weights)
-    model = replace(settings.model, num_classes=len(class_names))
+    model = settings.model.with_num_classes(len(class_names))
     return Trained(weights, replace(settings, model=model, class_names=class_names, class_names_file=None))
 
 
@@ -136,10 +135,10 @@ def evaluate(
     class_names = trained.settings.class_names or ()
     records = _matched(records, class_names)
     accelerator = open_accelerator(recipe)
-    network = load_classifier(trained.settings.model, trained.weights).to(accelerator.device)
+    network = load_network(trained.settings.model, trained.weights).to(accelerator.device)
     batches = evaluation_batches(
         records,
-        EvaluationTransform(trained.settings.preprocessing),
+        evaluation_transform(trained.settings.preprocessing),
         batch_size=recipe.evaluation_batch_size,
         workers=recipe.evaluation_workers,
         rank=accelerator.process_index,

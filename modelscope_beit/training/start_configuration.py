@@ -11,8 +11,9 @@ from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.mm_configuration import run_mm_configuration
 from modelscope_beit.model_folder.opening import read_folder_settings
 from modelscope_beit.settings.configuration import read_configuration
-from modelscope_beit.settings.fine_tuning_defaults import fine_tuning_defaults
-from modelscope_beit.settings.preprocessing import write_steps
+from modelscope_beit.settings.fine_tuning_defaults import default_loss, fine_tuning_defaults
+from modelscope_beit.settings.foreign_models import MmclsModelSettings
+from modelscope_beit.settings.foreign_steps import picture_size, write_preprocessing
 from modelscope_beit.settings.problems import plain
 
 
@@ -42,7 +43,8 @@ def with_training_sections(configuration: Mapping[str, object], where: str) -> d
     """
     settings = read_configuration(configuration, where)
     content: Any = plain(configuration)
-    defaults = fine_tuning_defaults(settings.model.backbone.image_size, write_steps(settings.preprocessing))
+    steps = write_preprocessing(settings.preprocessing)
+    defaults = fine_tuning_defaults(picture_size(settings.model.image_size, steps), steps)
     if "max_epochs" in ((content.get("train") or {}).get("runner") or {}):
         cast(dict[str, object], defaults["train"]).pop("max_epochs")
     for name, section in defaults.items():
@@ -50,8 +52,8 @@ def with_training_sections(configuration: Mapping[str, object], where: str) -> d
     content["dataset"] = {"classes": None, **(content.get("dataset") or {})}
     for place in (content["train"], content["evaluation"]):
         place["dataloader"] = place.get("dataloader") or {"batch_size_per_gpu": 32, "workers_per_gpu": 2}
-    loss = {"type": "LabelSmoothLoss", "label_smooth_val": 0.1, "mode": "original"}
-    content["model"]["mm_model"]["head"].setdefault("loss", loss | {"num_classes": settings.model.num_classes})
+    if not isinstance(settings.model, MmclsModelSettings):
+        content["model"]["mm_model"]["head"].setdefault("loss", default_loss(settings.model.num_classes))
     return dict(content)
 
 

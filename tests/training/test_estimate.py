@@ -98,7 +98,8 @@ def test_estimate_memory__peak_is_what_torch_allocates(kind, precision):
     weights = sum(weight.nbytes for weight in network.parameters())
     trained = sum(weight.nbytes for weight in network.parameters() if weight.requires_grad)
     estimate = estimate_memory(
-        settings,
+        network,
+        picture_size=settings.image_size,
         batch_size=batch_size,
         precision=precision,
         on_cpu=True,
