@@ -2,8 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,9 +12,10 @@ from modelscope.pipelines.builder import PIPELINES
 from modelscope.preprocessors.base import Preprocessor
 
 from modelscope_beit import names
-from modelscope_beit.errors import CheckpointError, ImageError, SettingsError, require
+from modelscope_beit.errors import CheckpointError, require
 from modelscope_beit.images.reading import read_image
 from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.plugin.batching import answers, check_count, passes
 from modelscope_beit.plugin.host_fixes import register_over
 from modelscope_beit.plugin.hub import download_model
 from modelscope_beit.plugin.inputs import is_stream, picture_in
@@ -27,10 +26,8 @@ from modelscope_beit.plugin.preprocessor import (
 )
 from modelscope_beit.plugin.routing import is_ours
 from modelscope_beit.prediction.classifying import class_probabilities, top_classes
-from modelscope_beit.prediction.look_ahead import map_ahead
 
 _STOCK_MODULE = "modelscope.pipelines.cv.image_classification_pipeline"
-_DECODING_THREADS = min(8, os.cpu_count() or 1)
 
 
 class BeitImageClassificationPipeline(Pipeline):
@@ -95,8 +92,8 @@ class BeitImageClassificationPipeline(Pipeline):
         Raises ImageError for a picture that cannot be read; in a list or stream it ends the call, naming the place.
         """
         batch_size = kwargs.pop("batch_size", None)
-        _check_count("batch_size", 1 if batch_size is None else batch_size)
-        _check_count("topk", kwargs.get("topk", 1))
+        check_count("batch_size", 1 if batch_size is None else batch_size)
+        check_count("topk", kwargs.get("topk", 1))
         self.prepare_model()
         parameters = self._sanitize_parameters(**kwargs)
         if is_stream(input):
@@ -153,44 +150,18 @@ class BeitImageClassificationPipeline(Pipeline):
     def _results(
         self, inputs: Iterable[Any], batch_size: int | None, parameters: tuple[dict, dict, dict]
     ) -> Iterator[dict[str, list[Any]]]:
-        """Results in order. With a batch_size, threads decode the next batch while the network has this one."""
-        if batch_size is None:
-            for number, value in enumerate(inputs):
-                yield self._result(self._preprocess_numbered(number, value, parameters[0]), parameters)
-            return
-        decoded = map_ahead(
-            lambda numbered: self._preprocess_numbered(*numbered, parameters[0]),
-            enumerate(inputs),
-            workers=_DECODING_THREADS,
-            ahead=2 * batch_size,
-        )
-        with closing(decoded):
-            while batch := list(islice(decoded, batch_size)):
-                for row in self._probabilities(batch, parameters[1]):
-                    yield self.postprocess(row, **parameters[2])
+        """Results in order."""
 
-    def _preprocess_numbered(self, number: int, value: Any, params: dict[str, Any]) -> dict[str, torch.Tensor]:
-        try:
-            return self.preprocess(value, **params)
-        except ImageError as error:
-            raise ImageError(f"Picture {number} of the input, counting from 0: {error}") from error
+        def answer(batch: list[dict[str, torch.Tensor]]) -> Iterator[dict[str, list[Any]]]:
+            for images in passes([prepared["img"] for prepared in batch]):
+                for row in self.forward({"img": images}, **parameters[1]):
+                    yield self.postprocess(row[None], **parameters[2])
 
-    def _probabilities(self, batch: list[dict[str, torch.Tensor]], params: dict[str, Any]) -> Iterator[np.ndarray]:
-        """Probabilities (1, K) of each picture; those of different sizes cannot share a pass."""
-        images = [prepared["img"] for prepared in batch]
-        passes = [torch.cat(images)] if len({image.shape for image in images}) == 1 else images
-        for together in passes:
-            for row in self.forward({"img": together}, **params):
-                yield row[None]
+        return answers(inputs, batch_size, lambda value: self.preprocess(value, **parameters[0]), answer)
 
 
 def _local_folder(model: str) -> str:
     return model if os.path.exists(model) else str(download_model(model))
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}.")
 
 
 register_over(_STOCK_MODULE, PIPELINES, names.TASK, names.PIPELINES, BeitImageClassificationPipeline)
