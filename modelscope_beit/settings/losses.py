@@ -13,7 +13,8 @@ from modelscope_beit.settings.problems import Section, plain
 
 # mmcls's words for class_weight are a list of numbers or null; this one is ours.
 BALANCED = "balanced"
-SMOOTHING_MODES = ("original", "classy_vision", "multi_label")
+# mmcls has the first three; the last one is ours too.
+SMOOTHING_MODES = ("original", "classy_vision", "multi_label", "mindspore")
 _REDUCTIONS = ("mean", "none")
 
 
@@ -39,7 +40,8 @@ class LabelSmoothLoss:
     """Cross entropy with softened labels.
 
     mode: with y the label of a class and e the smoothing, "original" is (1 - e) y + e / K; "classy_vision" the same
-        with e / (1 + e) for e; "multi_label" is 1 - e where y > 0, otherwise e, under binary cross entropies added up.
+        with e / (1 + e) for e; "multi_label" is 1 - e where y > 0, otherwise e, under binary cross entropies added up;
+        "mindspore" is (1 - e) y + e (1 - y) / (K - 1), as CrossEntropySmooth of MindSpore's recipes has it.
     """
 
     label_smooth_val: float

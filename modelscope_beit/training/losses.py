@@ -39,8 +39,8 @@ def build_loss(
     multi-label picture, -1 where that is doubtful, which counts as 1. The loss is computed in float32 whatever the
     logits are.
     class_counts: (K,) training samples of each class, for class_weight "balanced".
-    Raises SettingsError if weights are not one for each class, if "balanced" has no counts, or if the loss has one
-    right class per picture in mind and the data have several.
+    Raises SettingsError if weights are not one for each class, if "balanced" has no counts, if smoothing leaves the
+    right class less than the others, or if the loss has one right class per picture in mind and the data have several.
     """
     if is_multi_label:
         _refuse_single_label_loss(settings)
@@ -109,6 +109,8 @@ def _smoothed(settings: LabelSmoothLoss, num_classes: int) -> LossFunction:
     smoothing = settings.label_smooth_val
     if settings.mode == "classy_vision":
         smoothing = smoothing / (1 + smoothing)
+    elif settings.mode == "mindspore":
+        smoothing = _spread_over_all(smoothing, num_classes)
 
     def smoothed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits, _float_if_soft(targets), label_smoothing=smoothing, reduction="none")
@@ -118,6 +120,18 @@ def _smoothed(settings: LabelSmoothLoss, num_classes: int) -> LossFunction:
         return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
 
     return smoothed_binary_cross_entropy if settings.mode == "multi_label" else smoothed_cross_entropy
+
+
+def _spread_over_all(smoothing: float, num_classes: int) -> float:
+    """Returns the smoothing that gives each of all K classes what this one gives each of the K - 1 others."""
+    spread = smoothing * num_classes / max(1, num_classes - 1)
+    if spread > 1:
+        raise SettingsError(
+            f"LabelSmoothLoss with mode 'mindspore' shares label_smooth_val, {smoothing:g}, among the "
+            f"{num_classes - 1} other classes, and each of them would get more than the right one; set it to at most "
+            f"{(num_classes - 1) / num_classes:g}."
+        )
+    return spread
 
 
 def _focal(settings: FocalLoss) -> LossFunction:

@@ -136,6 +136,39 @@ def test_loss__smoothing_is_that_of_timm(logits, class_numbers):
     assert same(ours(SINGLE_LABEL[2], logits, class_numbers), expected)
 
 
+def _mindspores(logits, targets, smoothing):
+    """CrossEntropySmooth of MindSpore's ViT recipe (on value 1 - s, off value s / (K - 1)), in NumPy's float64."""
+    scores = logits.double().numpy()
+    logarithms = scores - scores.max(1, keepdims=True)
+    logarithms = logarithms - np.log(np.exp(logarithms).sum(1, keepdims=True))
+    smoothed = np.full(scores.shape, smoothing / (K - 1))
+    smoothed[np.arange(len(targets)), targets.numpy()] = 1 - smoothing
+    return -(smoothed * logarithms).sum(1)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5, (K - 1) / K])
+def test_loss__smoothing_of_mindspore_is_spread_over_the_other_classes(logits, class_numbers, smoothing):
+    mapping = {"type": "LabelSmoothLoss", "label_smooth_val": smoothing, "mode": "mindspore"}
+    losses = ours(mapping, logits, class_numbers)
+    np.testing.assert_allclose(losses, _mindspores(logits, class_numbers, smoothing), rtol=1e-6, atol=1e-6)
+    # With two classes mixed, it is the mixture of what each of them would cost.
+    mixed = 0.3 * F.one_hot(class_numbers, K) + 0.7 * F.one_hot(class_numbers.flip(0), K)
+    expected = [_mindspores(logits, labels, smoothing) for labels in (class_numbers, class_numbers.flip(0))]
+    np.testing.assert_allclose(ours(mapping, logits, mixed), 0.3 * expected[0] + 0.7 * expected[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["original", "classy_vision", "multi_label"])
+def test_loss__no_mode_of_mmcls_is_that_of_mindspore(logits, class_numbers, mode):
+    mapping = {"type": "LabelSmoothLoss", "label_smooth_val": 0.1, "mode": mode}
+    difference = ours(mapping, logits, class_numbers).numpy() - _mindspores(logits, class_numbers, 0.1)
+    assert np.abs(difference).min() > 1e-4
+
+
+def test_build_loss__refuses_smoothing_that_prefers_the_other_classes():
+    with pytest.raises(SettingsError, match=r"0\.6, among the 1 other classes.* at most 0\.5"):
+        build_loss(LabelSmoothLoss(label_smooth_val=0.6, mode="mindspore"), 2)
+
+
 def test_loss__of_a_sample_does_not_depend_on_its_batch(logits, class_numbers):
     for mapping in SINGLE_LABEL + PER_CLASS:
         together = ours(mapping, logits, class_numbers)
