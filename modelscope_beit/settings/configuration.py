@@ -28,6 +28,7 @@ from modelscope_beit.settings.foreign_steps import (
 from modelscope_beit.settings.model import ModelSettings
 from modelscope_beit.settings.preprocessing import Step
 from modelscope_beit.settings.problems import Problems, Section, plain, shown
+from modelscope_beit.settings.segmentation import is_segmentation_configuration, segmentation_advice
 
 # Top-level keys that ModelScope or this package reads; any other one is kept, but worth a word in the log.
 KNOWN_KEYS = frozenset(
@@ -64,6 +65,8 @@ def read_configuration(mapping: Mapping[str, object], where: str) -> FolderSetti
     """
     if not isinstance(mapping, Mapping):
         raise SettingsError(f"{where} must hold a mapping (a JSON object), not {shown(mapping)}.")
+    if is_segmentation_configuration(mapping):
+        raise SettingsError(segmentation_advice(where))
     problems = Problems()
     settings = collect_configuration(mapping, problems)
     problems.raise_if_any(where)
