@@ -27,6 +27,7 @@ WRITTEN_PIPELINE = "common-image-classification"
 # Semantic segmentation: our name of its pipeline and its model, and the tasks under which the host has such pipelines.
 SEGMENTATION = "beit-semantic-segmentation"
 SEGMENTATION_TASKS = ("semantic-segmentation", "image-segmentation")
+SEGMENTATION_WEIGHT_FILE = "model.safetensors"
 
 # Hub ids that the demo and the documentation point to.
 HUB_BASE = "damo/cv_beitv2-base_image-classification_patch16_224_pt1k_ft22k_in1k"

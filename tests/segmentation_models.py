@@ -12,7 +12,7 @@ SIDE, PATCH = 32, 4
 
 
 def transformers_segmentation(**configuration: Any) -> nn.Module:
-    """Returns transformers' model in eval mode: 4 blocks of width 32 on 32 x 32 pixels in patches of 4, five classes."""
+    """Returns transformers' model in eval mode: 4 blocks of width 32, 32 x 32 pixels in patches of 4, five classes."""
     transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

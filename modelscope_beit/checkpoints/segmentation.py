@@ -1,6 +1,6 @@
 """Opens folders of transformers' BeitForSemanticSegmentation, and gives weights to our network. torch only.
 
-Their names in files are those of transformers 4.x, which 5.x writes too; those that 5.x uses in memory are read as well.
+Their names in files are those of transformers 4, which 5 writes too; the names that 5 has in memory are read as well.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from modelscope_beit.checkpoints.files import file_digest, read_weights
 from modelscope_beit.checkpoints.foreign_folders import CONFIG_FILE, read_json, read_transformers_folder
+from modelscope_beit.checkpoints.image_processors import ProcessorRecipe
 from modelscope_beit.checkpoints.key_tables import TRANSFORMERS_BEIT, TRANSFORMERS_BEIT_MEMORY, Theirs
 from modelscope_beit.checkpoints.recognise import with_block_number, without_block_number
 from modelscope_beit.errors import CheckpointError
@@ -62,7 +63,8 @@ class SegmentationSource:
     """A folder of transformers, opened.
 
     weights: the file, or the index of several. tensors: complete, under our names. class_names: None where they are
-    only numbered. mapped, dropped: keys of the file. title: one line for people. digest: of the weights.
+    only numbered. preprocessing: what the folder's own processor does. mapped, dropped: keys of the file. title: one
+    line for people. digest: of the weights.
     """
 
     path: Path
@@ -91,6 +93,7 @@ def open_segmentation_source(folder: Path) -> SegmentationSource:
     config.json that our network cannot express, UntrustedCodeError for pickles with code.
     """
     beside = read_transformers_folder(folder)
+    assert isinstance(beside.recipe, ProcessorRecipe), "a folder of transformers has a processor's recipe"
     settings = read_segmentation_config(read_json(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
     file = read_weights(beside.weights)
     tensors, mapped, dropped = from_transformers(file.tensors, settings, str(beside.weights))
@@ -100,10 +103,10 @@ def open_segmentation_source(folder: Path) -> SegmentationSource:
         settings=settings,
         tensors=tensors,
         class_names=beside.class_names,
-        preprocessing=beside.recipe.steps(settings.backbone.image_size),
+        preprocessing=beside.recipe.own_steps,
         mapped=mapped,
         dropped=dropped,
-        title=beside.title,
+        title=f"transformers {ARCHITECTURE}",
         digest=file_digest(beside.weights),
     )
 

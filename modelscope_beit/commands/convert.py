@@ -10,6 +10,7 @@ Examples:
   beit convert my_model my_model_384 --size 384
   beit convert pets.safetensors my_model --labels pets.txt
   beit convert my_model for_timm --to timm
+  beit convert beit-base-finetuned-ade-640-640 my_segmentation        a BeitForSemanticSegmentation of transformers
 """
 
 import argparse
@@ -20,6 +21,7 @@ from modelscope_beit.commands.model_argument import local_path
 from modelscope_beit.errors import SettingsError
 
 if TYPE_CHECKING:
+    from modelscope_beit.checkpoints.proof import Proof
     from modelscope_beit.model_folder.conversion import Converted
 
 _DIFFERS = 1
@@ -51,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Deferred, so that help and wrong usage are told at once: these bring torch and rich.
     from modelscope_beit.commands.facts_view import print_facts
     from modelscope_beit.model_folder.conversion import ConversionRequest, convert
+    from modelscope_beit.model_folder.segmentation import segmentation_kind
+    from modelscope_beit.model_folder.segmentation_conversion import convert_segmentation
 
     request = ConversionRequest(
         to=arguments.to,
@@ -60,9 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
         num_classes=arguments.num_classes,
         overwrite=arguments.overwrite,
     )
-    done = convert(source, arguments.target, request)
-    print_facts(str(done.written.path), _facts(done))
-    difference = done.proof.largest_difference
+    if segmentation_kind(source) is not None:
+        segmentation = convert_segmentation(source, arguments.target, request)
+        proof = segmentation.proof
+        print_facts(str(segmentation.folder), segmentation.in_words() | {"logits": _comparison(proof)})
+    else:
+        done = convert(source, arguments.target, request)
+        proof = done.proof
+        print_facts(str(done.written.path), _facts(done))
+    difference = proof.largest_difference
     return _DIFFERS if difference is not None and not difference <= _MOST_ROUNDING else 0
 
 
@@ -85,15 +95,16 @@ def _facts(done: "Converted") -> dict[str, str]:
     }
     if source.file_image_size != source.settings.backbone.image_size:
         facts["positions"] = f"interpolated from {height}x{width} pixels ({source.settings.backbone.table_resize})"
+    if done.differences:
+        facts["pixels"] = "\n".join(done.differences)
     return facts | {
-        "logits": _comparison(done),
+        done.proof.compared: _comparison(done.proof),
         "read back": f"{len(done.written.tensors)} tensors, bit for bit what was to be written",
         "written": f"{done.written.weights.name}, {done.written.digest}",
     }
 
 
-def _comparison(done: "Converted") -> str:
-    proof = done.proof
+def _comparison(proof: "Proof") -> str:
     if proof.largest_difference is None:
         return f"not compared: {proof.reason}"
     how = f"those of {proof.library} ({proof.reason}), on a batch of fixed random pictures"

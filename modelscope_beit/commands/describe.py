@@ -29,8 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     # Deferred, so that help and wrong usage are told at once: this brings torch.
     from modelscope_beit.model_folder.description import describe
+    from modelscope_beit.model_folder.segmentation import segmentation_kind
+    from modelscope_beit.model_folder.segmentation_description import describe_segmentation
 
-    description = describe(path)
+    description = describe(path) if segmentation_kind(path) is None else describe_segmentation(path)
     if arguments.json:
         print(json.dumps(description.as_json(), indent=2, ensure_ascii=False))
         return 0

@@ -1,4 +1,4 @@
-"""Semantic segmentation: pictures to a map of logits. BEiT, a neck that makes four scales, and a UPerNet head. torch only.
+"""Semantic segmentation: pictures to a map of logits, by BEiT and a UPerNet head. torch only.
 
 Sources: UPerNet (arXiv 1807.10221); BEiT (arXiv 2106.08254), section 3.2; transformers' BeitForSemanticSegmentation.
 Letters: see blocks.py; rows and columns are those of the patches.
@@ -36,7 +36,7 @@ class SegmentationNetwork(nn.Module):
 
 
 class FourScales(nn.Module):
-    """Makes four maps of one size into a pyramid: 4 times and 2 times as many rows and columns, as many, half as many."""
+    """Makes a pyramid of four maps of one size: 4 times and 2 times as many rows and columns, as many, half as many."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class UperHead(nn.Module):
         return logits
 
     def _with_pooled(self, coarsest: Tensor) -> Tensor:
-        """Returns the coarsest map after it has seen its own means over the cells of grids, the whole map among them."""
+        """Returns the coarsest map that has seen its means over the cells of coarse grids, such as the whole map."""
         parts = [coarsest]
         for scale, convolution in zip(self.pool_scales, self.pooled, strict=True):
             means = convolution(F.adaptive_avg_pool2d(coarsest, scale))  # (N, C, scale, scale)
@@ -108,7 +108,7 @@ class UperHead(nn.Module):
 
 
 def resize_map(features: Tensor, size: Sequence[int]) -> Tensor:
-    """Returns (N, C, *size) from (N, C, rows, columns), bilinear; the edges of both maps lie together (not the centres)."""
+    """Returns (N, C, *size) from (N, C, rows, columns), bilinear; the maps' edges lie together, not their centres."""
     if features.shape[2:] == torch.Size(size):
         return features
     return F.interpolate(features, size=tuple(size), mode="bilinear", align_corners=False)

@@ -2,7 +2,7 @@
 
 ModelScope builds a class from its name: its index tells which module to import for the name, and that module
 registers the class. So it is enough to point the index at our modules; each of them imports the stock module that
-it replaces and then registers over it.
+it replaces, if there is one, and then registers over it.
 """
 
 import sys
@@ -28,6 +28,8 @@ _REGISTERED = {
     ],
     "pipeline": [("PIPELINES", names.TASK, name) for name in names.PIPELINES],
     "trainer": [("TRAINERS", names.TRAINER_GROUP, names.TRAINER)],
+    "segmentation_model": [("MODELS", task, names.SEGMENTATION) for task in names.SEGMENTATION_TASKS],
+    "segmentation_pipeline": [("PIPELINES", task, names.SEGMENTATION) for task in names.SEGMENTATION_TASKS],
 }
 
 

@@ -1,7 +1,7 @@
 """What a network for semantic segmentation looks like, and the configuration.json that says so. Standard library only.
 
-The network is BEiT with a UPerNet head, as in transformers' BeitForSemanticSegmentation. ModelScope has no words for it,
-so the section `model` uses those of this package.
+The network is BEiT with a UPerNet head, as in transformers' BeitForSemanticSegmentation. ModelScope has no words for
+it, so the section `model` uses those of this package.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from modelscope_beit import names
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.model import BackboneSettings, RelativePosition
 from modelscope_beit.settings.preprocessing import CenterCrop, Step, read_steps, write_steps
-from modelscope_beit.settings.problems import Problems, Section, plain, shown
+from modelscope_beit.settings.problems import Problems, Section, plain
 
 NUM_FEATURE_MAPS = 4
 
@@ -38,8 +38,8 @@ class SegmentationSettings:
         in_range = all(-1 <= number < depth for number in self.feature_blocks)
         if len(self.feature_blocks) != NUM_FEATURE_MAPS or not in_range:
             problems.append(
-                f"feature_blocks are {list(self.feature_blocks)}, but {NUM_FEATURE_MAPS} numbers from -1 to {depth - 1} "
-                "are expected"
+                f"feature_blocks are {list(self.feature_blocks)}, but {NUM_FEATURE_MAPS} numbers from -1 "
+                f"to {depth - 1} are expected"
             )
         if not self.pool_scales or min(self.pool_scales) < 1:
             problems.append(f"pool_scales are {list(self.pool_scales)}, but numbers of at least 1 are expected")
@@ -76,6 +76,14 @@ def is_segmentation_configuration(configuration: object) -> bool:
     """Tells whether the content of a configuration.json is that of a folder for semantic segmentation by us."""
     model = configuration.get("model") if isinstance(configuration, Mapping) else None
     return isinstance(model, Mapping) and model.get("type") == names.SEGMENTATION
+
+
+def segmentation_advice(where: str) -> str:
+    """Returns a sentence for those who take such a configuration for a classifier's; where: its file."""
+    return (
+        f"{where} describes a network for semantic segmentation, which classifies pixels and not pictures: open its "
+        f"folder by pipeline({names.SEGMENTATION_TASKS[0]!r}, model=FOLDER) of modelscope.pipelines."
+    )
 
 
 def read_segmentation_configuration(mapping: Mapping[str, object], where: str) -> SegmentationFolderSettings:

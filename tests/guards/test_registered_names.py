@@ -1,4 +1,4 @@
-"""Our registered names are the stock ones, each of them, and no other entry of the host's index is touched."""
+"""Our registered names are the stock ones, each of them, and a few of our own; no other entry of the index changes."""
 
 import json
 import sys
@@ -23,6 +23,17 @@ STOCK_MODULES = {
     "modelscope.pipelines.cv.image_classification_pipeline": "modelscope_beit.plugin.pipeline",
     "modelscope.trainers.cv.image_classifition_trainer": "modelscope_beit.plugin.trainer",
 }
+# The names that the host does not have: semantic segmentation.
+OWN = {
+    ("MODELS", "semantic-segmentation", "beit-semantic-segmentation"): "modelscope_beit.plugin.segmentation_model",
+    ("MODELS", "image-segmentation", "beit-semantic-segmentation"): "modelscope_beit.plugin.segmentation_model",
+    (
+        "PIPELINES",
+        "semantic-segmentation",
+        "beit-semantic-segmentation",
+    ): "modelscope_beit.plugin.segmentation_pipeline",
+    ("PIPELINES", "image-segmentation", "beit-semantic-segmentation"): "modelscope_beit.plugin.segmentation_pipeline",
+}
 # Registered by a stock module that registers other things too.
 BYPASS = ("PREPROCESSORS", "cv", names.BYPASS_PREPROCESSOR)
 
@@ -37,7 +48,8 @@ def test_index__has_ours_for_every_stock_name_and_nothing_else() -> None:
     stock = index("")
     expected = {key: STOCK_MODULES.get(module, module) for key, module in stock.items()}
     expected[BYPASS] = "modelscope_beit.plugin.preprocessor"
-    assert BYPASS in stock
+    assert BYPASS in stock and not OWN.keys() & stock.keys()
+    expected |= OWN
     assert index("import modelscope_beit\n") == expected
     assert index("import modelscope\nimport modelscope_beit\n") == expected
 
@@ -49,7 +61,8 @@ def test_names__are_those_that_the_host_spells() -> None:
         "print(Tasks.image_classification, Models.classification_model, Trainers.image_classification, Fields.cv,\n"
         "Preprocessors.image_classification_mmcv_preprocessor,\n"
         "Preprocessors.image_classification_bypass_preprocessor,\n"
-        "ModelFile.CONFIGURATION, ModelFile.TORCH_MODEL_FILE, Pipelines.common_image_classification)"
+        "ModelFile.CONFIGURATION, ModelFile.TORCH_MODEL_FILE, Pipelines.common_image_classification,\n"
+        "Tasks.semantic_segmentation, Tasks.image_segmentation)"
     )
     assert tuple(fresh_interpreters.output_of(program).split()) == (
         names.TASK,
@@ -61,5 +74,6 @@ def test_names__are_those_that_the_host_spells() -> None:
         names.CONFIGURATION_FILE,
         names.WRITTEN_WEIGHT_FILE,
         names.WRITTEN_PIPELINE,
+        *names.SEGMENTATION_TASKS,
     )
     assert names.WRITTEN_PIPELINE in names.PIPELINES
