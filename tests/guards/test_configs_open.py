@@ -22,7 +22,7 @@ from modelscope_beit.settings.rate_policies import Target, UnilmCosine, WarmUp
 from modelscope_beit.settings.recipe import read_recipe
 
 CONFIGS = sorted((helpers.ROOT / "configs").glob("*.json"))
-# As published for BEiT v2; for the embedded model, as its card says.
+# As published for BEiT v2 and ViT; for the embedded model, as its card says.
 PARAMETERS = {
     "beitv2-base-p16-224_imagenet": 86_530_984,
     "beitv2-base-p16-224_ft21k_bs1024_cosine-30e_imagenet": 86_530_984,
@@ -33,6 +33,7 @@ PARAMETERS = {
     "beitv2-large-p16-224_ft21k_bs1024_cosine-20e_imagenet": 304_430_568,
     "beitv2-large-p16-224_pt1k_bs1024_cosine-50e_imagenet": 304_430_568,
     "embedded-digits_cpu": 807_050,
+    "vit-base-p16-224_bs16_cosine-10e_mindspore": 86_567_656,
 }
 # Epochs, peak rate, warm-up epochs, layer decay, drop path, mixup and cutmix: unilm/beit2's
 # get_started_for_image_classification.md, whose batches are 1024 pictures.
