@@ -36,6 +36,7 @@ DIED = 9
 RECIPES: dict[str, dict[str, Any]] = {
     "plain": {"workflow": [("train", 1), ("val", 1)]},
     "accumulating and clipping": {"optimizer_config": {"grad_clip": {"max_norm": 0.5}, "cumulative_iters": 2}},
+    "stopping early": {"max_epochs": 3, "early_stopping": {"patience": 1, "min_delta": 100.0}},
 }
 TWICE = {"max_epochs": 2, "lr_config": {"policy": "fixed"}}
 

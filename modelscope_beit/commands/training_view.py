@@ -38,6 +38,8 @@ def train_and_tell(job: TrainingJob, *, is_dry_run: bool) -> int:
         if report is not None:
             facts["Result"] = ", ".join(f"{name} {value}" for name, value in report.in_words().items())
             facts["Report"] = str(report.page)
+        if result.stopped_early:
+            facts["Length"] = result.stopped_early
         if result.output is not None:
             facts["Model"] = str(result.output)
             facts["Use it"] = f"{names.COMMAND} predict {result.output} PICTURE..."

@@ -71,6 +71,9 @@ SHORT_KEYS: dict[str, ShortKey] = {
     ),
     "mixup": ShortKey("alpha of mixup", _AUGMENTS, of_type="BatchMixup", element_key="alpha"),
     "cutmix": ShortKey("alpha of cutmix", _AUGMENTS, of_type="BatchCutMix", element_key="alpha"),
+    "patience": ShortKey(
+        "evaluations without a better result, after which training stops", ("train.early_stopping.patience",)
+    ),
     "ema": ShortKey("momentum of averaged weights", ("train.custom_hooks",), of_type="EMAHook", element_key="momentum"),
     "precision": ShortKey("auto, fp32, bf16 or fp16", ("train.precision",)),
     "compile": ShortKey("true: torch.compile", ("train.compile",)),

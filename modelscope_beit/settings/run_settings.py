@@ -126,6 +126,14 @@ def read_order(train: Section) -> Order:
     return "class_balanced" if kind == "ClassBalanced" else "shuffled"
 
 
+def read_zero_head(train: Section) -> bool:
+    """Tells whether `train.head_init` says that the head starts from zeros; null: it starts from the weights."""
+    head_init = train.get("head_init")
+    if head_init not in (None, "zero"):
+        train.wrong("head_init", "null or 'zero' is expected")
+    return head_init == "zero"
+
+
 def read_ema(train: Section) -> EmaSettings | None:
     """Returns what the EMAHook of `train.custom_hooks` says. Hooks that nobody here runs are noted as unknown keys."""
     given = train.get("custom_hooks")

@@ -9,7 +9,7 @@ import numpy as np
 
 from modelscope_beit.checkpoints.files import write_atomically
 from modelscope_beit.training.log_lines import Point
-from modelscope_beit.training.metrics_table import COLUMNS, Row
+from modelscope_beit.training.metrics_table import COLUMNS, STOPPED, Row
 
 CURVES_FILE = "curves.png"
 WIDTH_PIXELS = 1200
@@ -20,14 +20,15 @@ _PANEL_PIXELS = 450
 _DPI = 100
 _MOST_POINTS = 1000  # More than the picture has room for.
 _MOST_METRICS = 6
-_LOSS, _RATE, _BEST = "#1f5fa8", "#c98b2b", "#b3202c"
+_LOSS, _RATE, _BEST, _STOP = "#1f5fa8", "#c98b2b", "#b3202c", "#8e24aa"
 
 
 def draw_curves(path: Path, points: Sequence[Point], rows: Sequence[Row], *, title: str) -> None:
     """Writes the picture, 1200 pixels wide, all or nothing.
 
     points: the training lines, oldest first. rows: of the metrics table; those with "is_best" are marked, the last of
-    them by name. Numbers that are not finite leave gaps. Raises CheckpointError if the disk refuses.
+    them by name, and so is one with "stopped_early". Numbers that are not finite leave gaps.
+    Raises CheckpointError if the disk refuses.
     """
     # They take most of a second to import, and training should start at once. No pyplot: it keeps state for the
     # whole process, and may open windows.
@@ -82,6 +83,9 @@ def _draw_validation(axes: Any, rows: Sequence[Row], metrics: Sequence[str]) -> 
             markersize=14,
             label="best: " + ", ".join([f"epoch {row['epoch']}", *(f"{name} {row[name]:.2f}" for name in shown[:1])]),
         )
+    for row in rows:
+        if row.get(STOPPED):
+            axes.axvline(row["iteration"], color=_STOP, linewidth=1.5, label=f"stopped early, epoch {row['epoch']}")
     axes.set_ylabel("validation")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
@@ -90,7 +94,7 @@ def _draw_validation(axes: Any, rows: Sequence[Row], metrics: Sequence[str]) -> 
 def _drawn_metrics(rows: Iterable[Mapping[str, object]]) -> list[str]:
     """Returns the columns that hold one number each; not the counts of pictures, whose scale is another."""
     names = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, int | float))
-    other = {*COLUMNS, VALIDATION_LOSS}
+    other = {*COLUMNS, VALIDATION_LOSS, STOPPED}
     return [name for name in names if name not in other and not name.startswith("support")][:_MOST_METRICS]
 
 

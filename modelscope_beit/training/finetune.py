@@ -20,7 +20,7 @@ from modelscope_beit.images.mixing import mix
 from modelscope_beit.training.acceleration import clip_gradients
 from modelscope_beit.training.interruption import Interruption
 from modelscope_beit.training.job import TrainingJob, TrainingResult
-from modelscope_beit.training.milestones import check_losses, finish, pass_milestones
+from modelscope_beit.training.milestones import check_losses, finish, pass_milestones, stop_if_fruitless
 from modelscope_beit.training.optimizer import set_learning_rates, set_momenta
 from modelscope_beit.training.run import Run, losses_of, open_run
 
@@ -29,7 +29,7 @@ _MIXING = 0x6D6978
 
 
 def finetune(job: TrainingJob) -> TrainingResult:
-    """Trains until the recipe's end, a signal or an error, and returns how it ended.
+    """Trains until the recipe's end, early stopping, a signal or an error, and returns how it ended.
 
     Resumes if the recipe says so. Every process of a distributed run calls it; the first one writes.
     Raises BeitError for what a person can mend, before the first step where that is possible, and TrainingError for
@@ -37,6 +37,8 @@ def finetune(job: TrainingJob) -> TrainingResult:
     """
     with Interruption() as interruption, open_run(job) as run:
         is_stopped = False
+        # A run that was killed while it stopped early has nothing left to do.
+        stop_if_fruitless(run)
         while run.progress.iterations < run.total_iterations and not is_stopped:
             is_stopped = _train_epoch(run, interruption)
         return finish(run, was_interrupted=is_stopped)

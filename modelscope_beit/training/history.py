@@ -8,7 +8,7 @@ from typing import Any
 from modelscope_beit.training.averages import Span
 from modelscope_beit.training.curves import CURVES_FILE, VALIDATION_LOSS, draw_curves
 from modelscope_beit.training.log_lines import Point, read_points, short
-from modelscope_beit.training.metrics_table import METRICS_FILE, Row, read_metrics, write_metrics
+from modelscope_beit.training.metrics_table import METRICS_FILE, STOPPED, Row, read_metrics, write_metrics
 
 # Drawing takes about half a second.
 _SECONDS_BETWEEN_DRAWINGS = 10.0
@@ -28,6 +28,9 @@ class History:
     def resume(self, iteration: int, iterations_per_epoch: int | None) -> None:
         """Takes over the table and the training lines of earlier parts of the run, up to an iteration."""
         self._rows = read_metrics(self._work_dir / METRICS_FILE, until=iteration)
+        for row in self._rows:
+            # It goes on after all.
+            row.pop(STOPPED, None)
         logs = sorted(self._work_dir.glob("*.log.json"))
         self._points = read_points(logs, until=iteration, iterations_per_epoch=iterations_per_epoch)
 
@@ -56,6 +59,11 @@ class History:
         row = self._rows[-1]
         row |= {VALIDATION_LOSS if name == "loss" else name: value for name, value in metrics.items()}
         row["is_best"] = is_best or bool(row.get("is_best"))
+
+    def mark_stop(self) -> None:
+        """Marks the latest row as the one that early stopping ended the run with."""
+        if self._rows:
+            self._rows[-1][STOPPED] = True
 
     def has_row(self, iteration: int) -> bool:
         """Tells whether the latest row is that of this iteration."""

@@ -45,6 +45,7 @@ class TrainingResult:
     iterations, epochs: completed ones. was_interrupted: a signal ended the run, and it can go on.
     checkpoint: the newest file that the run can go on from. best_checkpoint: that of the best validation result, whose
     numbers are `best_metrics`; None if nothing was validated. output: the model folder that pipeline() opens.
+    stopped_early: a sentence on why the run ended before its length, if early stopping ended it.
     """
 
     iterations: int
@@ -54,3 +55,4 @@ class TrainingResult:
     best_checkpoint: Path | None
     best_metrics: dict[str, float]
     output: Path | None
+    stopped_early: str = ""

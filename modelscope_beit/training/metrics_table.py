@@ -12,6 +12,8 @@ from modelscope_beit.checkpoints.files import write_atomically
 METRICS_FILE = "metrics.csv"
 # The columns that come first; those of the validation follow under mm's names, in the order in which they appear.
 COLUMNS = ("epoch", "iteration", "learning_rate", "train_loss", "images_per_second", "seconds", "is_best")
+# A further one, of the row in which early stopping ended the run.
+STOPPED = "stopped_early"
 
 # A row: column -> value. epoch and iteration are counted from 1; seconds: of training since the row before.
 Row = dict[str, object]

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from modelscope_beit import names
+from modelscope_beit.checkpoints.files import write_atomically
 from modelscope_beit.data.batches import Batch, evaluation_batches
 from modelscope_beit.errors import TrainingError
 from modelscope_beit.evaluation.measuring import measure
 from modelscope_beit.evaluation.metrics import metrics_of
 from modelscope_beit.model_folder.writing import write_model_folder
-from modelscope_beit.settings.evaluation import is_better, is_due
+from modelscope_beit.settings.early_stopping import is_improvement
+from modelscope_beit.settings.evaluation import AUTO, is_better, is_due
 from modelscope_beit.training.job import TrainingResult
 from modelscope_beit.training.run import Run, losses_of
 from modelscope_beit.training.run_card import run_card
@@ -21,28 +23,45 @@ from modelscope_beit.training.run_state import capture
 
 
 def pass_milestones(run: Run, num_iterations: int, *, is_last: bool) -> None:
-    """Validates, saves and writes the model folder, if that is due after the latest iterations.
+    """Validates, saves and writes the model folder, if that is due after the latest iterations; may end the run early.
 
     num_iterations: how many of them came together. is_last: a signal ends the run, so its state has to be saved.
     """
     evaluation, checkpoint = run.job.recipe.evaluation, run.job.recipe.checkpoint
-    is_end = run.progress.iterations >= run.total_iterations
     is_validation_due = any(is_due(evaluation, count) for count in _counts(run, num_iterations, evaluation.by_epoch))
     is_saving_due = checkpoint.interval > 0 and any(
         count % checkpoint.interval == 0 for count in _counts(run, num_iterations, checkpoint.by_epoch)
     )
-    is_saving_due |= is_last or (is_end and checkpoint.save_last)
-    if is_validation_due or is_saving_due:
+    is_saving_due |= is_last
+    if is_validation_due or is_saving_due or _is_end(run):
         check_losses(run)
     best = {}
     if is_validation_due and run.job.recipe.validates and run.job.validation is not None:
         best = _validate(run)
         run.network.train()
+        stop_if_fruitless(run)
+    is_saving_due |= _is_end(run) and checkpoint.save_last
     if run.job.recipe.has_validation_phase and _epoch_is_complete(run) and run.job.validation is not None:
         _log_validation_loss(run)
         run.network.train()
     if best or is_saving_due:
         _save(run, best, is_regular=is_saving_due)
+
+
+def stop_if_fruitless(run: Run) -> None:
+    """Makes this iteration the run's last one, if as many evaluations as early stopping waits for were fruitless."""
+    stopping, progress = run.job.recipe.early_stopping, run.progress
+    # One decision for all processes, whatever each of them makes of its last digits.
+    if stopping is None or not run.processes.any(progress.fruitless >= stopping.patience) or _is_end(run):
+        return
+    key = progress.best.get("key", run.job.recipe.evaluation.save_best)
+    margin = f" by more than {stopping.min_delta:g}" if stopping.min_delta else ""
+    before = "a number" if progress.improvement is None else f"better than {progress.improvement:.4f}{margin}"
+    run.stopped_early = (
+        f"Stopped early after iteration {progress.iterations} of {run.total_iterations}: {key} was not {before} in "
+        f"the last {progress.fruitless} evaluations, and train.early_stopping.patience is {stopping.patience}."
+    )
+    run.total_iterations = progress.iterations
 
 
 def check_losses(run: Run) -> None:
@@ -75,6 +94,8 @@ def finish(run: Run, *, was_interrupted: bool) -> TrainingResult:
         run.log.note(f"Stopped by a signal after iteration {run.progress.iterations}; saved as {newest}.")
         run.log.note(f"To go on: {names.COMMAND} resume {work_dir}, or the trainer with resume_from={str(newest)!r}.")
     elif run.folder is not None:
+        if run.stopped_early:
+            _tell_early_end(run, run.folder)
         run.folder.finish()
         if best:
             run.log.note(f"Best: {best['key']} {best['score']:.4f} at epoch {best['epoch']}, {best['file']}.")
@@ -89,7 +110,22 @@ def finish(run: Run, *, was_interrupted: bool) -> TrainingResult:
         best_checkpoint=work_dir / best["file"] if best else None,
         best_metrics=dict(best.get("metrics", {})),
         output=output if output.exists() else None,
+        stopped_early=run.stopped_early,
     )
+
+
+def _tell_early_end(run: Run, folder: RunFolder) -> None:
+    """Tells it to the log, the record and the card of the model folder, which was written when its weights were new."""
+    run.log.stopped_early(run.stopped_early)
+    folder.record["stopped_early"] = run.stopped_early
+    card = run.job.work_dir / OUTPUT / names.CARD_FILE
+    if card.exists():
+        text = _card(run, folder.record["best"])
+        write_atomically(card, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def _is_end(run: Run) -> bool:
+    return run.progress.iterations >= run.total_iterations
 
 
 def _counts(run: Run, num_iterations: int, by_epoch: bool) -> range:
@@ -118,7 +154,8 @@ def _validate(run: Run) -> dict[str, Any]:
         metrics = _metrics(run)
     best: dict[str, Any] = {}
     if settings.save_best is not None:
-        key = next(iter(metrics)) if settings.save_best == "auto" else settings.save_best
+        key = next(iter(metrics)) if settings.save_best == AUTO else settings.save_best
+        _count_fruitless(run, key, metrics[key])
         before = run.progress.best.get("score")
         if is_better(settings.rule, key, metrics[key], before):
             kind, number = ("epoch", _epoch(run)) if settings.by_epoch else ("iter", run.progress.iterations)
@@ -136,6 +173,20 @@ def _validate(run: Run) -> dict[str, Any]:
         run.progress.iterations, _epoch(run), metrics, is_best=bool(best), num_images=len(run.job.validation)
     )
     return best
+
+
+def _count_fruitless(run: Run, key: str, score: float) -> None:
+    """Counts the evaluations since the last improvement; called before the best result is brought up to date."""
+    stopping, progress = run.job.recipe.early_stopping, run.progress
+    if stopping is None:
+        return
+    if progress.improvement is None:
+        # Early stopping may begin in the middle of a run that is resumed.
+        progress.improvement = progress.best.get("score")
+    if is_improvement(stopping, run.job.recipe.evaluation.rule, key, score, progress.improvement):
+        progress.improvement, progress.fruitless = float(score), 0
+    else:
+        progress.fruitless += 1
 
 
 def _metrics(run: Run) -> dict[str, Any]:
@@ -205,11 +256,16 @@ def _write(run: Run, folder: RunFolder, state: dict[str, Any], best: dict[str, A
     if best:
         folder.save_best(best, state, meta, same_as=path)
     if best or not folder.record["best"]:
-        card = run_card(
-            run.job,
-            best,
-            iterations=run.progress.iterations,
-            precision=run.precision,
-            num_processes=run.accelerator.num_processes,
-        )
-        write_model_folder(run.job.work_dir / OUTPUT, run.job.settings, state["state_dict"], card=card, overwrite=True)
+        output, card = run.job.work_dir / OUTPUT, _card(run, best)
+        write_model_folder(output, run.job.settings, state["state_dict"], card=card, overwrite=True)
+
+
+def _card(run: Run, best: dict[str, Any]) -> str:
+    return run_card(
+        run.job,
+        best,
+        iterations=run.progress.iterations,
+        precision=run.precision,
+        num_processes=run.accelerator.num_processes,
+        stopped_early=run.stopped_early,
+    )

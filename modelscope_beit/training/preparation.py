@@ -9,6 +9,7 @@ from modelscope_beit.checkpoints.files import read_weights
 from modelscope_beit.data.checks import DataFindings, check_data
 from modelscope_beit.data.records import Records
 from modelscope_beit.data.streamed import StreamedRecords
+from modelscope_beit.errors import SettingsError
 from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.label_files import read_labels
 from modelscope_beit.model_folder.opening import find_weight_file
@@ -18,8 +19,8 @@ from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.start_configuration import counted_sections, with_class_count
 
-# Keys, at the top and in `train`, that say where one run took place.
-_OF_ONE_RUN = frozenset(("work_dir", "resume_from", "load_from", "device", "gpu_ids", "no_validate"))
+# Keys, at the top and in `train`, that say where one run took place, and what it did not take from its start.
+_OF_ONE_RUN = frozenset(("work_dir", "resume_from", "load_from", "device", "gpu_ids", "no_validate", "head_init"))
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ def prepare(start: Start, open_data: Callable[[], TrainingData]) -> Prepared:
     settings = replace(settings, class_names=class_names, class_names_file=None, extra=extra)
     findings = check_data(data.train, data.validation, num_classes=settings.model.num_classes)
     notes = [*data.notes, *_head_note(start, class_names, known_names)]
+    if recipe.early_stopping is not None and data.validation is None:
+        raise SettingsError(
+            f"train.early_stopping watches the validation, but {data.train.description} comes without validation data. "
+            "Add a validation part, or remove early_stopping."
+        )
     if recipe.validates and data.validation is None:
         notes.append("There are no validation data, so nothing is validated and the newest weights are the output.")
     return Prepared(settings, recipe, configuration, start_weights, data, findings, tuple(notes))

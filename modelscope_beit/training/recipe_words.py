@@ -25,6 +25,7 @@ def recipe_in_words(recipe: Recipe, *, precision: str, num_processes: int) -> di
         "Schedule": in_words(recipe.schedule, "Schedule"),
         "Momentum": in_words(recipe.momentum, "Momentum"),
         "Gradient clipping": in_words(recipe.clip),
+        "Early stopping": in_words(recipe.early_stopping, "Early stopping"),
         "Loss": in_words(recipe.loss),
         "Augmentation": _augmentation(recipe.training_steps),
         "Mixing": in_words(recipe.mixing, "Mixing"),

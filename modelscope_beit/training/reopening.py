@@ -62,8 +62,8 @@ def resume_job(run: Path, overrides: Iterable[str], *, timestamp: str) -> Traini
     """Returns the job that goes on with a run of `beit train`.
 
     overrides: KEY=VALUE each, changes of the run's settings. Raises ModelFolderError if the folder holds no run,
-    CheckpointError if it holds nothing to go on from, SettingsError if the run has come to its end, if it was started
-    by a script, if its data have changed, or if a setting cannot be used.
+    CheckpointError if it holds nothing to go on from, SettingsError if the run has come to its end, early or not, if
+    it was started by a script, if its data have changed, or if a setting cannot be used.
     """
     record = RunFolder.open(run).record
     reopening: Mapping[str, Any] = record.get("reopening") or {}
@@ -74,6 +74,7 @@ def resume_job(run: Path, overrides: Iterable[str], *, timestamp: str) -> Traini
         )
     original = _configuration(run)
     changed: Any = apply_overrides(original, overrides)
+    _refuse_fruitless(run, record, original, changed)
     if record.get("is_finished") and changed == original:
         raise SettingsError(
             f"The run in {run} has come to its end. To train on, make it longer: "
@@ -101,6 +102,17 @@ def resume_job(run: Path, overrides: Iterable[str], *, timestamp: str) -> Traini
         command=record["command"],
         reopening=reopening,
     )
+
+
+def _refuse_fruitless(run: Path, record: Mapping[str, Any], original: Mapping[str, Any], changed: Any) -> None:
+    """Raises SettingsError if early stopping ended the run, and would end it again at once."""
+    before, now = original["train"].get("early_stopping"), changed["train"].get("early_stopping")
+    if record.get("stopped_early") and before == now:
+        raise SettingsError(
+            f"{record['stopped_early']} To train on, be more patient: "
+            f"{names.COMMAND} resume {run} --set train.early_stopping.patience=NUMBER, or --set "
+            "train.early_stopping=null."
+        )
 
 
 def _configuration(run: Path) -> dict[str, object]:

@@ -23,6 +23,7 @@ from modelscope_beit.model_folder.networks import (
     training_transform,
 )
 from modelscope_beit.network.classifier import Classifier
+from modelscope_beit.network.zero_head import zero_head
 from modelscope_beit.settings.evaluation import check_metrics
 from modelscope_beit.training.acceleration import (
     choose_precision,
@@ -52,6 +53,7 @@ class Run:
     iterations_per_epoch, total_iterations: batches of the loader. folder: None in processes that do not write.
     loss_of: None where the network computes its losses itself.
     meta: what checkpoints say beside the weights. unchecked: losses that nobody has looked at yet.
+    stopped_early: why the run ends before its length; total_iterations is then where it ends.
     """
 
     job: TrainingJob
@@ -73,6 +75,7 @@ class Run:
     folder: RunFolder | None
     log: RunLog
     unchecked: list[Tensor] = field(default_factory=list)
+    stopped_early: str = ""
 
 
 @contextmanager
@@ -151,6 +154,9 @@ def _classifier(job: TrainingJob, *, is_resumed: bool) -> tuple[Classifier, list
         notes.append(
             f"New, with fresh values: {', '.join(start.initialised)} ({job.settings.model.num_classes} classes)."
         )
+    if job.recipe.zero_head:
+        zeros = zero_head(start.network, job.settings.model.num_classes)
+        notes.append(f"Set to zero, as train.head_init says: {', '.join(zeros)}.")
     return start.network, notes
 
 

@@ -29,17 +29,26 @@ _MOST_CLASSES = 200
 _LICENSE = re.compile(r"^license:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
 
 
-def run_card(job: TrainingJob, best: Mapping[str, Any], *, iterations: int, precision: str, num_processes: int) -> str:
+def run_card(
+    job: TrainingJob,
+    best: Mapping[str, Any],
+    *,
+    iterations: int,
+    precision: str,
+    num_processes: int,
+    stopped_early: str = "",
+) -> str:
     """Returns the text of the card.
 
     best: epoch, iterations and metrics of the weights in the folder, as run.json tells them; empty if they were not
-    validated. iterations: how many the run has completed. precision, num_processes: of this run.
+    validated. iterations: how many the run has completed. precision, num_processes: of this run. stopped_early: a
+    sentence on why the run ended before its length, if it did.
     """
     data_name = PurePath(job.data).name or job.data
     sections = [
         _front_matter(job, best),
         f"# {escaped(f'{PurePath(job.source).name}, fine-tuned on {data_name}')}",
-        "## Result\n\n" + _result(job, best, iterations),
+        "## Result\n\n" + "\n\n".join(filter(None, [_result(job, best, iterations), escaped(stopped_early)])),
         "## Data\n\n" + _data(job),
         "## Recipe\n\n" + two_columns(recipe_in_words(job.recipe, precision=precision, num_processes=num_processes)),
         "The command:\n\n" + code_block(job.command),

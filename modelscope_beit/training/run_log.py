@@ -178,6 +178,14 @@ class RunLog:
         self._history.write()
         self._history.draw()
 
+    def stopped_early(self, reason: str) -> None:
+        """Tells that the run ends before its length, and marks that in the table and the curves."""
+        if not self._is_open:
+            return
+        self.note(reason)
+        self._history.mark_stop()
+        self._history.write()
+
     def note(self, text: str) -> None:
         """Says something worth knowing, in one line or several."""
         if self._is_open:

@@ -32,11 +32,14 @@ class Progress:
 
     iterations: completed ones, over all epochs. chunks: pieces that a batch is computed in, more than one after
     memory ran out. best: the best validation result so far (key, score, epoch, iteration, file), empty if none.
+    improvement, fruitless: for early stopping; the last result that was an improvement, and evaluations since then.
     """
 
     iterations: int = 0
     chunks: int = 1
     best: dict[str, Any] = field(default_factory=dict)
+    improvement: float | None = None
+    fruitless: int = 0
 
 
 def capture(
@@ -54,6 +57,8 @@ def capture(
         "iterations": progress.iterations,
         "chunks": progress.chunks,
         "best": dict(progress.best),
+        "improvement": progress.improvement,
+        "fruitless": progress.fruitless,
         "world_size": accelerator.num_processes,
         "random": gather_object([_random_state()]),
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
@@ -108,7 +113,13 @@ def restore(
     if len(randoms) == accelerator.num_processes:
         _set_random_state(randoms[accelerator.process_index])
     iterations = training.get("iterations", state.get("meta", {}).get("iter", 0))
-    return Progress(int(iterations), int(training.get("chunks", 1)), dict(training.get("best", {})))
+    return Progress(
+        int(iterations),
+        int(training.get("chunks", 1)),
+        dict(training.get("best", {})),
+        training.get("improvement"),
+        int(training.get("fruitless", 0)),
+    )
 
 
 def _load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -254,7 +254,7 @@ SHORT_VALUES = {
     "ema": "0.001",
 }
 STRANGE = [None, "x", "", -1, 0, 7, 3.5, 10**30, True, [], {}, [1], ["x"], [[1]], [None], {"type": "x"}, {"a": 1}, [{}]]
-WHOLE = "epochs batch_size eval_batch_size workers accumulation warmup_epochs frozen_stages seed".split()
+WHOLE = "epochs batch_size eval_batch_size workers accumulation warmup_epochs frozen_stages patience seed".split()
 
 
 @pytest.mark.parametrize("name", SHORT_KEYS)

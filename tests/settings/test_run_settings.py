@@ -23,6 +23,7 @@ from modelscope_beit.settings.run_settings import (
     read_run_length,
     read_seed,
     read_validation_phase,
+    read_zero_head,
 )
 
 
@@ -251,3 +252,11 @@ def test_read_seed__and_file() -> None:
     wrong = section(load_from=3)
     assert read_file(wrong, "load_from") is None
     assert wrong.problems.wrong
+
+
+def test_read_zero_head__only_zero_is_known() -> None:
+    assert read_zero_head(section(head_init="zero"))
+    assert not read_zero_head(section(head_init=None)) and not read_zero_head(section())
+    wrong = section(head_init="normal")
+    assert not read_zero_head(wrong)
+    assert wrong.problems.wrong == ["train.head_init is 'normal': null or 'zero' is expected"]

@@ -19,7 +19,7 @@ ROWS = [
     {"epoch": n, "iteration": 500 * n, "accuracy_top-1": 10.0 * n, "accuracy_top-5": 50 + 5.0 * n, "is_best": n == 7}
     for n in range(1, 10)
 ]
-BLUE, RED = (0x1F, 0x5F, 0xA8), (0xB3, 0x20, 0x2C)
+BLUE, RED, PURPLE = (0x1F, 0x5F, 0xA8), (0xB3, 0x20, 0x2C), (0x8E, 0x24, 0xAA)
 
 
 def pixels_of(path, color: tuple[int, int, int]) -> np.ndarray:
@@ -55,6 +55,15 @@ def test_draw_curves__marks_the_best(tmp_path):
     # Epoch 7 of 1 to 9, on an axis from about column 60 to 1150 with margins of a twentieth.
     assert len(stars) > 100
     assert np.median(stars[:, 1]) == pytest.approx(60 + 1090 * (0.05 + 0.9 * 6 / 8), abs=40)
+
+
+def test_draw_curves__marks_where_the_run_stopped_early(tmp_path):
+    draw_curves(tmp_path / "curves.png", POINTS, [*ROWS[:-1], ROWS[-1] | {"stopped_early": True}], title="")
+    line = pixels_of(tmp_path / "curves.png", PURPLE)
+    assert np.ptp(line[:, 0]) > 300, "from top to bottom of the lower panel"
+    assert np.median(line[:, 1]) > 1000, "at the last of the validations"
+    draw_curves(tmp_path / "without.png", POINTS, ROWS, title="")
+    assert len(pixels_of(tmp_path / "without.png", PURPLE)) == 0
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,20 @@ def test_resume__takes_over_rows_and_points(tmp_path, drawings):
     assert drawings[0][1] == [Point(15, 1.0, 0.1), Point(25, 0.5, 0.1)]
 
 
+def test_mark_stop__until_the_run_goes_on(tmp_path):
+    first = History(tmp_path, "")
+    first.mark_stop()
+    for iteration in (10, 20):
+        first.add_training(iteration, iteration // 10, SPAN, 1e-3)
+    first.mark_stop()
+    first.write()
+    assert [row.get("stopped_early") for row in read_metrics(tmp_path / "metrics.csv", until=99)] == [None, True]
+    second = History(tmp_path, "")
+    second.resume(20, 10)
+    second.write()
+    assert "stopped_early" not in (tmp_path / "metrics.csv").read_text()
+
+
 def test_draw__at_most_every_ten_seconds(tmp_path, drawings, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

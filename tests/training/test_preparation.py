@@ -100,6 +100,12 @@ def test_prepare__says_that_nothing_is_validated(start: Start) -> None:
     assert "nothing is validated" in prepared.notes[-1]
 
 
+def test_prepare__early_stopping_needs_validation_data(start: Start) -> None:
+    impatient = started(start.folder, early_stopping={"patience": 2})
+    with pytest.raises(SettingsError, match=r"early_stopping watches the validation, but .* without validation data"):
+        prepare(impatient, lambda: TrainingData(pictures(training_jobs.CLASSES), None))
+
+
 def test_prepare__reads_settings_before_it_opens_data(start: Start) -> None:
     def explode() -> TrainingData:
         raise AssertionError("data were opened")
@@ -107,6 +113,12 @@ def test_prepare__reads_settings_before_it_opens_data(start: Start) -> None:
     start.configuration["train"]["optimzer"] = {"lr": 1}  # type: ignore[index]
     with pytest.raises(SettingsError, match="optimzer"):
         prepare(start, explode)
+
+
+def test_prepare__the_model_folder_does_not_hear_of_a_zero_head(start: Start) -> None:
+    prepared = prepare(started(start.folder, head_init="zero"), data)
+    assert prepared.recipe.zero_head
+    assert "head_init" not in prepared.settings.extra["train"]  # type: ignore[operator]
 
 
 def test_prepare__takes_the_weights_that_load_from_names(start: Start, tmp_path: Path) -> None:

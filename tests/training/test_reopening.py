@@ -113,6 +113,20 @@ def test_resume_job__says_why_it_cannot(photos: Path, tiny_model_folder: Path, t
     assert "now there are 21 pictures for training and 5 for validation" in str(error.value)
 
 
+def test_resume_job__of_a_run_that_stopped_early(photos: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    # The second evaluation cannot be better by more than all there is.
+    impatient = {"max_epochs": 4, "early_stopping": {"patience": 1, "min_delta": 100.0}}
+    assert finetune(job_on(photos, tiny_model_folder, run, **impatient)).epochs == 2
+    for settings in ([], ["epochs=9"]):
+        with pytest.raises(SettingsError, match=r"^Stopped early after .* --set train.early_stopping.patience=NUMBER"):
+            resume_job(run, settings, timestamp="x")
+    result = finetune(resume_job(run, ["patience=2"], timestamp="20260102_000000"))
+    assert (result.epochs, bool(result.stopped_early)) == (3, True)
+    result = finetune(resume_job(run, ["train.early_stopping=null"], timestamp="20260103_000000"))
+    assert (result.epochs, result.stopped_early) == (4, "")
+
+
 def test_resume_job__leaves_runs_of_scripts_to_the_script(tmp_path: Path) -> None:
     finetune(training_jobs.make_job(tmp_path / "run", training_jobs.configuration({"max_epochs": 1})))
     with pytest.raises(SettingsError, match="resume_from="):

@@ -13,6 +13,7 @@ from modelscope_beit.checkpoints.files import write_weights
 from modelscope_beit.data.hub_dataset import records_of
 from modelscope_beit.errors import CheckpointError, SettingsError
 from modelscope_beit.network.classifier import build_classifier
+from modelscope_beit.training.finetune import finetune
 from modelscope_beit.training.run import open_run
 from training_jobs import CLASSES, configuration, crops, make_job
 
@@ -122,3 +123,18 @@ def test_open_run__average_and_log_are_there_only_if_wanted(tmp_path: Path) -> N
         assert run.average is not None
         assert run.momentum is not None
     assert str(datetime.date.today().year) in log_of(tmp_path / "rich")
+
+
+def test_open_run__a_zero_head_although_the_weights_have_one_that_fits(tmp_path: Path) -> None:
+    with open_run(make_job(tmp_path / "kept")) as run:
+        kept = run.accelerator.unwrap_model(run.network).head.fc.weight
+        assert kept.abs().max() > 0
+    job = make_job(tmp_path / "run", configuration({"head_init": "zero", "max_epochs": 1}))
+    with open_run(job) as run:
+        head = run.accelerator.unwrap_model(run.network).head.fc
+        assert head.weight.abs().max() == head.bias.abs().max() == 0
+    assert "Set to zero, as train.head_init says: head.fc." in log_of(tmp_path / "run")
+    finetune(job)
+    resumed = make_job(tmp_path / "run", configuration({"head_init": "zero", "resume_from": str(tmp_path / "run")}))
+    with open_run(resumed) as run:
+        assert run.accelerator.unwrap_model(run.network).head.fc.weight.abs().max() > 0

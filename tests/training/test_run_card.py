@@ -104,6 +104,12 @@ def test_run_card__not_validated(job):
     assert "| Validation | none |" in card
 
 
+def test_run_card__says_that_the_run_stopped_early(job):
+    reason = "Stopped early after iteration 36 of 90: accuracy_top-1 was not better than 88.3561."
+    assert reason.replace("_", "\\_") in card_of(job, BEST, stopped_early=reason).split("## Data")[0]
+    assert "Stopped early" not in card_of(job, BEST)
+
+
 def test_run_card__class_names_are_shown_as_they_are(job):
     page = rendered(card_of(job, BEST))
     for name, row in zip(

@@ -191,6 +191,15 @@ def test_run_log__short_epochs_get_a_line_each(tmp_path):
     assert [(line["mode"], line["iter"]) for line in lines] == [("train", 10), ("val", 500)] * 2
 
 
+def test_run_log__stopped_early(tmp_path):
+    with open_log(tmp_path) as log:
+        train(log, 1, 20)
+        log.stopped_early("Stopped early after iteration 20.")
+    assert "INFO - Stopped early after iteration 20." in (tmp_path / "20261121_070000.log").read_text()
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [(row["iteration"], row["stopped_early"]) for row in rows] == [("10", ""), ("20", "true")]
+
+
 def test_run_log__by_iteration(tmp_path):
     with open_log(tmp_path, iterations_per_epoch=None, total_iterations=11) as log:
         train(log, 1, 6, validate=False)

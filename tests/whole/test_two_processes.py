@@ -76,6 +76,12 @@ def test_two_processes__half_the_batch_each_give_what_one_gives(trained: Path, h
 
 
 @pytest.mark.parametrize("how", ["two", "divided"])
+def test_two_processes__stop_early_together(trained: Path, how: str) -> None:
+    record = json.loads((trained / how / "stopping early" / "run.json").read_text())
+    assert record["is_finished"] and record["stopped_early"].startswith("Stopped early after iteration 6 of 9")
+
+
+@pytest.mark.parametrize("how", ["two", "divided"])
 def test_two_processes__go_on_bit_for_bit(trained: Path, how: str) -> None:
     whole, parts = (torch.load(trained / how / name / "epoch_2.pth", weights_only=True) for name in ("whole", "parts"))
     for name, weight in whole["state_dict"].items():
