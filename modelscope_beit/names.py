@@ -41,6 +41,11 @@ WRITTEN_WEIGHT_FILE = "pytorch_model.pt"
 CLASS_NAMES_FILE = "classname.txt"
 CARD_FILE = "README.md"
 
+# How the names of files end that are taken for pictures.
+PICTURE_SUFFIXES = frozenset(
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
+
 # State-dict prefixes of a classifier: the stock ModelScope (mmcls) layout, so hub weights load as they are.
 BACKBONE_PREFIX = "backbone."
 HEAD_PREFIX = "head."

@@ -32,6 +32,7 @@ from modelscope_beit.checkpoints.load import as_float32
 from modelscope_beit.checkpoints.recognise import recognise
 from modelscope_beit.checkpoints.resize import resize_weights
 from modelscope_beit.errors import CheckpointError
+from modelscope_beit.settings.class_file import read_class_file
 from modelscope_beit.settings.configuration import FolderSettings, native_parts, read_configuration
 from modelscope_beit.settings.model import ModelSettings
 from modelscope_beit.settings.preprocessing import Step
@@ -195,10 +196,7 @@ def _names_in(file: WeightFile) -> tuple[str, ...] | None:
 
 def _names_in_file(folder: Path, content: FolderSettings) -> tuple[str, ...] | None:
     file = folder / (content.class_names_file or names.CLASS_NAMES_FILE)
-    if not file.is_file():
-        return None
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
+    return read_class_file(file) if file.is_file() else None
 
 
 def _checked_names(class_names: tuple[str, ...] | None, num_classes: int) -> tuple[tuple[str, ...] | None, str]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from modelscope_beit.commands.feature_arguments import add_feature_arguments, open_named_model
 from modelscope_beit.errors import ImageError, SettingsError
-from modelscope_beit.prediction.sources import IMAGE_SUFFIXES, expand_sources
+from modelscope_beit.names import PICTURE_SUFFIXES
+from modelscope_beit.prediction.sources import expand_sources
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +111,7 @@ def _parts(data: str) -> "dict[str, Records]":
 
     folder = Path(data).expanduser()
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.is_dir() else []
-    has_pictures = any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in entries)
+    has_pictures = any(entry.suffix.lower() in PICTURE_SUFFIXES for entry in entries)
     if has_pictures and not any(entry.is_dir() for entry in entries):
         return {"train": unlabelled_records(list(expand_sources([str(folder)])), f"the folder {folder}")}
     found = open_data(data, seed=_UNUSED_SEED, divide=False)

@@ -15,14 +15,13 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from modelscope_beit.data.class_names import CLASS_FILE
 from modelscope_beit.data.columns import SPLIT_COLUMNS, find_column, find_columns
-from modelscope_beit.data.image_folder import PICTURE_SUFFIXES
 from modelscope_beit.data.labelling import label_pictures
 from modelscope_beit.data.pictures import FilePictures
 from modelscope_beit.data.records import Records
 from modelscope_beit.data.wording import some_mistakes
 from modelscope_beit.errors import SettingsError
+from modelscope_beit.names import CLASS_NAMES_FILE, PICTURE_SUFFIXES
 
 ANNOTATION_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
@@ -58,7 +57,7 @@ def read_annotation_file(file: Path, *, class_names: Sequence[str] | None = None
     _refuse_gaps(rows, image, label, file)
     paths = [os.path.join(file.parent, row.columns[image]) for row in rows]
     values = [row.columns[label] for row in rows]
-    beside = file.parent / CLASS_FILE
+    beside = file.parent / CLASS_NAMES_FILE
     everything = label_pictures(
         FilePictures(paths),
         values if file.suffix.lower() == ".jsonl" else _several(values, class_names),

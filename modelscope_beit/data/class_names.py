@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from modelscope_beit.errors import SettingsError
-
-CLASS_FILE = "classname.txt"
+from modelscope_beit.names import CLASS_NAMES_FILE
+from modelscope_beit.settings.class_file import read_class_file
 
 # The class's folder, the split's folder, the data set's folder: classname.txt is looked for no further up.
 _FOLDERS_UP = 3
@@ -59,30 +58,9 @@ def find_class_file(picture: str | Path) -> Path | None:
     # ModelScope's <...>/extracted/<hash>/<top folder>/...
     up = names.index("extracted") if "extracted" in names else _FOLDERS_UP
     for folder in folders[:up]:
-        if (folder / CLASS_FILE).is_file():
-            return folder / CLASS_FILE
+        if (folder / CLASS_NAMES_FILE).is_file():
+            return folder / CLASS_NAMES_FILE
     return None
-
-
-def read_class_file(file: Path) -> tuple[str, ...]:
-    """Returns the names of a text file: UTF-8, one a line, in the order of the classes.
-
-    Raises SettingsError if it is no such file, or if a line before the last name is empty.
-    """
-    try:
-        # Only line feeds end a name (universal newlines make them of the others); splitlines would cut more.
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").split("\n")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"Class names are expected in a UTF-8 text file, one a line, but {file} cannot be read as one ({error})."
-        ) from error
-    while lines and not lines[-1]:
-        lines.pop()
-    empty = [str(number) for number, line in enumerate(lines, 1) if not line]
-    if empty or not lines:
-        where = f"on line {', '.join(empty[:5])}" if empty else "at all"
-        raise SettingsError(f"{file} has no class name {where}; write one name on every line.")
-    return tuple(lines)
 
 
 def in_natural_order(names: Iterable[str]) -> list[str]:

@@ -12,10 +12,7 @@ from modelscope_beit.data.labels import read_labels
 from modelscope_beit.data.pictures import FilePictures
 from modelscope_beit.data.records import Records
 from modelscope_beit.errors import SettingsError
-
-PICTURE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
-)
+from modelscope_beit.names import PICTURE_SUFFIXES
 
 
 def read_image_folder(folder: Path, *, class_names: Sequence[str] | None = None) -> Records:

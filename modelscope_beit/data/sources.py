@@ -9,10 +9,11 @@ from typing import Any
 
 from modelscope_beit.data.annotation_file import ANNOTATION_SUFFIXES, read_annotation_file
 from modelscope_beit.data.hub_dataset import records_of
-from modelscope_beit.data.image_folder import PICTURE_SUFFIXES, read_image_folder
+from modelscope_beit.data.image_folder import read_image_folder
 from modelscope_beit.data.records import Records
 from modelscope_beit.data.splitting import VALIDATION_SHARE, split_records
 from modelscope_beit.errors import SettingsError
+from modelscope_beit.names import PICTURE_SUFFIXES
 
 # What the parts are called; of several validation parts the first is taken.
 TRAIN_PARTS = ("train", "training")

@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from modelscope_beit.errors import ModelFolderError
+from modelscope_beit.settings.class_file import read_class_file
 
 
 def imagenet_1k_labels() -> tuple[str, ...]:
@@ -41,28 +42,13 @@ def read_labels(file: str | Path, *, num_classes: int | None = None) -> tuple[st
     """Returns the class names of a text file: UTF-8, one name a line, in the order of the classes.
 
     num_classes: how many there must be; None: any number. Equal names are allowed, ImageNet itself has two.
-    Raises ModelFolderError if the file is missing, is not UTF-8 text, has an empty line before its last name, or
-    another number of names.
+    Raises SettingsError if the file is missing, is not UTF-8 text, or has an empty line before its last name, and
+    ModelFolderError if it has another number of names.
     """
-    path = Path(file)
-    try:
-        # Only line feeds end a name (universal newlines turn the others into them); splitlines would cut more.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFolderError(
-            f"The class names must come from a UTF-8 text file with one name a line, but {path} cannot be read as one "
-            f"({error})."
-        ) from error
-    labels = [line.strip() for line in lines]
-    while labels and not labels[-1]:
-        labels.pop()
-    empty = [str(number) for number, label in enumerate(labels, 1) if not label]
-    if empty or not labels:
-        lines_without = f"on line {', '.join(empty[:5])}" if empty else "in the whole file"
-        raise ModelFolderError(f"{path} has no class name {lines_without}; write one name on every line.")
+    labels = read_class_file(Path(file))
     if num_classes is not None:
-        check_label_count(labels, num_classes, str(path))
-    return tuple(labels)
+        check_label_count(labels, num_classes, str(file))
+    return labels
 
 
 def write_labels(labels: Sequence[str], file: Path) -> None:

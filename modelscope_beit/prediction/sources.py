@@ -9,10 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from modelscope_beit.errors import ImageError
 from modelscope_beit.images.downloading import is_url
+from modelscope_beit.names import PICTURE_SUFFIXES
 
-IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
-)
 STANDARD_INPUT = "-"
 
 
@@ -41,7 +39,7 @@ def _problem(name: str) -> str | None:
         if not os.access(name, os.R_OK | os.X_OK):
             return f"the folder {name} may not be read"
         if next(_pictures_in(name, frozenset()), None) is None:
-            suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+            suffixes = " ".join(sorted(PICTURE_SUFFIXES))
             return f"the folder {name} and the folders in it have no picture ({suffixes})"
     return None
 
@@ -90,5 +88,5 @@ def _pictures_in(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str
         path = os.path.join(folder, name)
         if is_folder:
             yield from _pictures_in(path, above | {here})
-        elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+        elif os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:
             yield path

@@ -9,9 +9,7 @@ from modelscope_beit.data.class_names import (
     in_natural_order,
     known_names,
     match_names,
-    read_class_file,
 )
-from modelscope_beit.errors import SettingsError
 from modelscope_beit.model_folder.label_files import imagenet_1k_labels, imagenet_1k_wordnet_ids
 
 
@@ -34,23 +32,6 @@ def test_find_class_file__of_local_data_ends_at_the_data_sets_folder(tmp_path: P
     (tmp_path / "home" / "pets").mkdir()
     (tmp_path / "home" / "pets" / "classname.txt").write_text("cat\n")
     assert find_class_file(picture) == tmp_path / "home" / "pets" / "classname.txt"
-
-
-def test_read_class_file__takes_windows_files(tmp_path: Path) -> None:
-    file = tmp_path / "classname.txt"
-    file.write_bytes("\ufeff其他垃圾-纸\r\ntench, Tinca tinca\r\n\r\n".encode())
-    assert read_class_file(file) == ("其他垃圾-纸", "tench, Tinca tinca")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"a\n\nb\n", "on line 2"), (b"\n", "at all"), ("狗".encode("gbk"), "UTF-8")],
-)
-def test_read_class_file__tells_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:
-    file = tmp_path / "classname.txt"
-    file.write_bytes(content)
-    with pytest.raises(SettingsError, match=message):
-        read_class_file(file)
 
 
 def test_in_natural_order__counts_where_all_are_numbers() -> None:

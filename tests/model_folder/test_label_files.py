@@ -45,35 +45,13 @@ def test_known_labels__only_for_released_heads():
     assert known_labels(1001) is None
 
 
-@pytest.mark.parametrize("content", ["a\nb b\n", "a\r\nb b\r\n", "\ufeffa\nb b", "a \n b b\n\n\n"])
-def test_read_labels__line_ends_marks_and_trailing_lines(tmp_path, content):
+def test_read_labels__another_number_than_the_head_has(tmp_path):
     file = tmp_path / "labels.txt"
-    file.write_bytes(content.encode())
-    assert read_labels(file) == ("a", "b b")
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"a\n\nb\n", "no class name on line 2"),
-        (b"", "no class name in the whole file"),
-        (b"\n\n", "no class name in the whole file"),
-        ("é".encode("latin-1"), "UTF-8"),
-        (b"a\nb\nc\n", "gives 3 class names, but the network's head has 2 classes"),
-    ],
-)
-def test_read_labels__says_what_is_wrong(tmp_path, content, expected):
-    file = tmp_path / "labels.txt"
-    file.write_bytes(content)
+    file.write_text("a\nb\nc\n")
+    assert read_labels(file) == ("a", "b", "c")
     with pytest.raises(ModelFolderError) as raised:
         read_labels(file, num_classes=2)
-    assert expected in str(raised.value)
-    assert str(file) in str(raised.value)
-
-
-def test_read_labels__missing_file(tmp_path):
-    with pytest.raises(ModelFolderError, match="UTF-8 text file with one name a line"):
-        read_labels(tmp_path / "none.txt")
+    assert f"{file} gives 3 class names, but the network's head has 2 classes" in str(raised.value)
 
 
 @pytest.mark.parametrize("label", ["", "two\nlines", "carriage\rreturn", " space", "\ufeffmark"])
