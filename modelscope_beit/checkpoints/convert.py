@@ -72,7 +72,7 @@ def from_native(tensors: Mapping[str, Tensor], layout: Layout) -> dict[str, Tens
 
     Raises CheckpointError that lists the keys that have no place in the layout.
     """
-    if layout.pretraining:
+    if layout.pretraining and "lm_head.weight" not in tensors:
         raise CheckpointError(f"A classifier cannot be written as {layout.title} ({layout.name}); it has no such head.")
     found: dict[str, Tensor] = {}
     homeless = []
@@ -137,7 +137,7 @@ def complete(renamed: Renamed, settings: ModelSettings, *, new_head: bool = Fals
             dropped += origins.pop(key)
             del tensors[key]
     fresh = _fresh_weights(renamed.layout, tensors, expected, settings, new_head)
-    _check(renamed, tensors | fresh, expected, origins)
+    check_fit(renamed, tensors | fresh, expected, origins)
     for key in fresh:
         origins.pop(key, None)
     mapped = dict.fromkeys(key for names in origins.values() for key in names)
@@ -158,10 +158,11 @@ def _fresh_weights(
     settings: ModelSettings,
     new_head: bool,
 ) -> dict[str, Tensor]:
-    """Returns weights that may be absent: the pooling norm of a masked-image model, and a head that is asked for."""
+    """Returns weights that may be absent: the pooling norm of some layouts, and a head that is asked for."""
     fresh: dict[str, Tensor] = {}
+    may_lack_norm = layout.pretraining or layout.may_lack_pooling_norm
     for key, shape in expected.items():
-        if layout.pretraining and key.startswith(_POOLING_NORM) and key not in tensors:
+        if may_lack_norm and key.startswith(_POOLING_NORM) and key not in tensors:
             fresh[key] = torch.ones(shape) if key.endswith(".weight") else torch.zeros(shape)
     # Weight and bias of a layer belong together; a hidden layer that fits stays.
     layers = {key.rpartition(".")[0] for key in _head_misfits(tensors, expected)}
@@ -179,12 +180,16 @@ def _head_misfits(tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Si
     return [key for key in keys if key not in tensors or tensors[key].shape != expected[key]]
 
 
-def _check(
+def check_fit(
     renamed: Renamed,
     tensors: Mapping[str, Tensor],
     expected: Mapping[str, torch.Size],
     origins: Mapping[str, tuple[str, ...]],
 ) -> None:
+    """Raises CheckpointError with three lists (missing, unexpected, wrongly shaped) unless weights fit a network.
+
+    tensors, origins: those of `renamed` as they are to be loaded. expected: the network's keys and shapes.
+    """
     misfit = _Misfit(unexpected=list(renamed.unexpected))
     for key, shape in expected.items():
         if key not in tensors:

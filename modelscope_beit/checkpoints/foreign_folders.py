@@ -14,6 +14,7 @@ from modelscope_beit.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+MASKED_IMAGE_MODEL = "BeitForMaskedImageModeling"
 # model_type -> whose processor belongs to it.
 _PROCESSORS = {"beit": "Beit", "vit": "ViT", "deit": "DeiT"}
 # Arguments of timm's models that change what is computed but not the keys.
@@ -48,6 +49,7 @@ def read_transformers_folder(folder: Path) -> ForeignFolder:
         raise CheckpointError(f"{path}: hidden_act is {config['hidden_act']!r}, but only 'gelu' can be computed.")
     patch = _square(config.get("patch_size", 16), path)
     height, width = _pair(config.get("image_size", 224))
+    _check_beit(config, (height, width), path)
     names = _names(config.get("id2label"))
     pooling: Any = None
     if kind == "beit":
@@ -61,7 +63,7 @@ def read_transformers_folder(folder: Path) -> ForeignFolder:
     processor = folder / PROCESSOR_FILE
     recipe = read_processor(read_json(processor) if processor.is_file() else {}, _PROCESSORS[kind], processor)
     title = f"transformers {(config.get('architectures') or [f'{kind} model'])[0]}"
-    if recipe.image_size != (height, width):
+    if processor.is_file() and recipe.image_size != (height, width):
         made = "x".join(map(str, recipe.image_size))
         title += f" (its processor makes {made} pixels; the steps here follow the network)"
     return ForeignFolder(title, weights_in(folder), hints, recipe, names)
@@ -119,6 +121,23 @@ def weights_in(folder: Path, names: tuple[str, ...] = _WEIGHT_FILES) -> Path:
             if path.is_file():
                 return path
     raise CheckpointError(f"Expected weights in {folder}, in one of {', '.join(names)}, but there is none.")
+
+
+def _check_beit(config: Mapping[str, Any], image_size: tuple[int, int], path: Path) -> None:
+    """Raises CheckpointError for networks of transformers that have the keys of ours and compute something else."""
+    tables = [name for name in ("use_relative_position_bias", "use_shared_relative_position_bias") if config.get(name)]
+    if len(tables) == 2:
+        raise CheckpointError(f"{path}: {' and '.join(tables)} are both true; here a network has one of them.")
+    if image_size[0] != image_size[1] and (tables or config.get("use_absolute_position_embeddings")):
+        raise CheckpointError(
+            f"{path}: image_size is {image_size[0]}x{image_size[1]}. transformers' BEiT mixes up the sides of "
+            "positions that are not square, so that its numbers are those of no network here."
+        )
+    if MASKED_IMAGE_MODEL in (config.get("architectures") or ()) and not config.get("use_mean_pooling", True):
+        raise CheckpointError(
+            f"{path}: use_mean_pooling is false, so that transformers normalises the tokens of this masked-image model "
+            "twice in a row; no network here does."
+        )
 
 
 def _names(labels: object) -> tuple[str, ...] | None:

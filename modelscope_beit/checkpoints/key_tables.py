@@ -21,7 +21,8 @@ class Layout:
 
     title: what a person calls it. names: our pattern -> theirs. dropped: patterns (as in a shell) of their keys that
     a classifier has no use for. pretraining: the file is a masked-image model: it has no head and no pooling norm,
-    and its one table serves all blocks. marks: patterns of which a file of this layout has at least one.
+    and its one table serves all blocks. may_lack_pooling_norm: as in a BEiT that was saved without its pooler.
+    marks: patterns of which a file of this layout has at least one.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Layout:
     names: Mapping[str, Theirs]
     dropped: tuple[str, ...] = ()
     pretraining: bool = False
+    may_lack_pooling_norm: bool = False
     marks: tuple[str, ...] = ("*",)
 
 
@@ -189,6 +191,12 @@ def _same(names: Mapping[str, Theirs]) -> Table:
 # transformers names a model with a head `beit.` + a model without one.
 _BEIT_FILE: Table = _TRANSFORMERS_EMBEDDINGS | _TRANSFORMERS_BLOCK | _TRANSFORMERS_BEIT
 _BEIT_MEMORY: Table = _TRANSFORMERS_EMBEDDINGS | _MEMORY_BLOCK | _MEMORY_BEIT
+# The parts of a masked-image model that have a place in ours; a classifier drops them.
+_TRANSFORMERS_MASKING: Table = {
+    "backbone.norm.*": "layernorm.*",
+    "mask_token": "beit.embeddings.mask_token",
+    "lm_head.*": "lm_head.*",
+}
 _VIT_FILE: Table = _TRANSFORMERS_EMBEDDINGS | _TRANSFORMERS_BLOCK | _TRANSFORMERS_VIT
 _VIT_MEMORY: Table = _TRANSFORMERS_EMBEDDINGS | _MEMORY_BLOCK | _MEMORY_VIT
 _DEIT_FILE: Table = _VIT_FILE | _TRANSFORMERS_DISTILLATION
@@ -238,18 +246,20 @@ TRANSFORMERS_BEIT_BARE = Layout(
     "transformers BEiT without a classifier",
     _both(_BEIT_FILE),
     dropped=(_INDEX, "embeddings.mask_token"),
+    may_lack_pooling_norm=True,
 )
 TRANSFORMERS_BEIT_BARE_MEMORY = Layout(
     "transformers-beit-bare-memory",
     "transformers 5 BEiT without a classifier, names in memory",
     _both(_BEIT_MEMORY),
     dropped=("embeddings.mask_token",),
+    may_lack_pooling_norm=True,
 )
 _TRANSFORMERS_LEFTOVERS = (_INDEX, "beit.embeddings.mask_token", "layernorm.*", "lm_head.*")
 TRANSFORMERS_BEIT_PRETRAINING = Layout(
     "transformers-beit-pretraining",
     "transformers BEiT masked-image model",
-    _both(_below("beit.", _BEIT_FILE) | {"backbone.norm.*": "layernorm.*"}),
+    _both(_below("beit.", _BEIT_FILE) | _TRANSFORMERS_MASKING),
     dropped=_TRANSFORMERS_LEFTOVERS,
     pretraining=True,
     marks=("beit.embeddings.mask_token", "lm_head.*"),
@@ -257,7 +267,7 @@ TRANSFORMERS_BEIT_PRETRAINING = Layout(
 TRANSFORMERS_BEIT_PRETRAINING_MEMORY = Layout(
     "transformers-beit-pretraining-memory",
     "transformers 5 BEiT masked-image model, names in memory",
-    _both(_below("beit.", _BEIT_MEMORY) | {"backbone.norm.*": "layernorm.*"}),
+    _both(_below("beit.", _BEIT_MEMORY) | _TRANSFORMERS_MASKING),
     dropped=_TRANSFORMERS_LEFTOVERS,
     pretraining=True,
     marks=("beit.embeddings.mask_token", "lm_head.*"),

@@ -76,7 +76,7 @@ def write_timm(folder: str | Path, settings: FolderSettings, tensors: Mapping[st
         "model_args": arguments,
         "pretrained_cfg": pretrained,
     }
-    _write_folder(Path(folder), from_native(tensors, timm_layout(model)), {CONFIG_FILE: config})
+    write_folder(Path(folder), from_native(tensors, timm_layout(model)), {CONFIG_FILE: config})
 
 
 def write_transformers(folder: str | Path, settings: FolderSettings, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ def write_transformers(folder: str | Path, settings: FolderSettings, tensors: Ma
     name = "BeitImageProcessor" if config["model_type"] == "beit" else "DeiTImageProcessor"
     processor, differences = write_processor(steps, name)
     layout = transformers_layout(model)
-    _write_folder(Path(folder), from_native(tensors, layout), {CONFIG_FILE: config, PROCESSOR_FILE: processor})
+    write_folder(Path(folder), from_native(tensors, layout), {CONFIG_FILE: config, PROCESSOR_FILE: processor})
     return differences
 
 
@@ -146,32 +146,14 @@ def transformers_config(settings: ModelSettings, class_names: tuple[str, ...] | 
     Raises CheckpointError for a network that neither BEiT, ViT nor DeiT can be there.
     """
     backbone = settings.backbone
-    height, width = backbone.image_size
     labels = class_names or tuple(f"LABEL_{number}" for number in range(settings.num_classes))
-    config: dict[str, Any] = {
-        "hidden_size": backbone.width,
-        "num_hidden_layers": backbone.depth,
-        "num_attention_heads": backbone.num_heads,
-        "intermediate_size": backbone.mlp_hidden,
-        "hidden_act": "gelu",
-        "image_size": height if height == width else [height, width],
-        "patch_size": backbone.patch_size,
-        "num_channels": backbone.in_channels,
-        "layer_norm_eps": backbone.layer_norm_eps,
+    named = {
         "id2label": {str(number): name for number, name in enumerate(labels)},
         "label2id": {name: number for number, name in enumerate(labels)},
     }
     if backbone.qkv_bias == "qv":
-        return config | {
-            "architectures": ["BeitForImageClassification"],
-            "model_type": "beit",
-            "use_mean_pooling": backbone.pooling == "mean",
-            "use_absolute_position_embeddings": backbone.absolute_position,
-            "use_relative_position_bias": backbone.relative_position == "per_layer",
-            "use_shared_relative_position_bias": backbone.relative_position == "shared",
-            "layer_scale_init_value": backbone.layer_scale_init or 0.0,
-            "use_mask_token": False,
-        }
+        return transformers_beit_config(backbone) | named | {"architectures": ["BeitForImageClassification"]}
+    config = _sizes(backbone) | named
     config["qkv_bias"] = backbone.qkv_bias == "full"
     if backbone.distilled:
         suffix = "WithTeacher" if backbone.pooling == "two_tokens" else ""
@@ -183,6 +165,47 @@ def transformers_config(settings: ModelSettings, class_names: tuple[str, ...] | 
             "the class token as feature; this network is neither."
         )
     return config | {"architectures": ["ViTForImageClassification"], "model_type": "vit"}
+
+
+def transformers_beit_config(backbone: BackboneSettings) -> dict[str, Any]:
+    """Returns what the config.json of any BEiT of transformers says about its backbone.
+
+    Raises CheckpointError for a backbone that BEiT cannot have there.
+    """
+    if backbone.qkv_bias != "qv":
+        raise CheckpointError(
+            f"transformers' BEiT has biases of queries and values, not those of qkv_bias {backbone.qkv_bias!r}."
+        )
+    height, width = backbone.image_size
+    if height != width and (backbone.relative_position != "none" or backbone.absolute_position):
+        raise CheckpointError(
+            f"transformers' BEiT mixes up the sides of positions that are not square, as those for {height}x{width} "
+            "pixels; convert to a square size first."
+        )
+    return _sizes(backbone) | {
+        "model_type": "beit",
+        "use_mean_pooling": backbone.pooling == "mean",
+        "use_absolute_position_embeddings": backbone.absolute_position,
+        "use_relative_position_bias": backbone.relative_position == "per_layer",
+        "use_shared_relative_position_bias": backbone.relative_position == "shared",
+        "layer_scale_init_value": backbone.layer_scale_init or 0.0,
+        "use_mask_token": False,
+    }
+
+
+def _sizes(backbone: BackboneSettings) -> dict[str, Any]:
+    height, width = backbone.image_size
+    return {
+        "hidden_size": backbone.width,
+        "num_hidden_layers": backbone.depth,
+        "num_attention_heads": backbone.num_heads,
+        "intermediate_size": backbone.mlp_hidden,
+        "hidden_act": "gelu",
+        "image_size": height if height == width else [height, width],
+        "patch_size": backbone.patch_size,
+        "num_channels": backbone.in_channels,
+        "layer_norm_eps": backbone.layer_norm_eps,
+    }
 
 
 def _crop_pct(recipe: InputRecipe) -> float:
@@ -209,8 +232,8 @@ def _check_eps(backbone: BackboneSettings, library: str) -> None:
         )
 
 
-def _write_folder(folder: Path, tensors: Mapping[str, Tensor], files: Mapping[str, object]) -> None:
-    """Writes weights and JSON files into a new or empty folder."""
+def write_folder(folder: Path, tensors: Mapping[str, Tensor], files: Mapping[str, object]) -> None:
+    """Writes weights (their names) and JSON files into a new or empty folder; raises CheckpointError for others."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} exists and is not an empty folder; give the name of a new one.")
     folder.mkdir(parents=True, exist_ok=True)

@@ -45,6 +45,7 @@ class Converted:
 
     names_origin: where the class names come from, in words. written: the target, read back; its weights are those of
     the source, bit for bit. proof: a comparison with the library that the source comes from, or that the target is for.
+    differences: sentences on what the target does to pictures otherwise than the source.
     """
 
     source: Source
@@ -52,6 +53,7 @@ class Converted:
     class_names: tuple[str, ...] | None
     names_origin: str
     proof: Proof
+    differences: tuple[str, ...] = ()
 
 
 def convert(source_path: Path, target: Path, request: ConversionRequest) -> Converted:
@@ -69,11 +71,11 @@ def convert(source_path: Path, target: Path, request: ConversionRequest) -> Conv
     settings = replace(_folder_settings(source), class_names=class_names)
     # Before writing, which may replace the very file.
     proof = prove(source)
-    _write(target, settings, source, request)
+    differences = _write(target, settings, source, request)
     written = _read_back(source, target)
     if request.to != "modelscope":
         proof = prove(written)
-    return Converted(source, written, class_names, names_origin, proof)
+    return Converted(source, written, class_names, names_origin, proof, differences)
 
 
 def _check_target(target: Path, request: ConversionRequest) -> None:
@@ -125,18 +127,20 @@ def _folder_settings(source: Source) -> FolderSettings:
     return replace(settings, pipeline=kept.pipeline, extra=extra)
 
 
-def _write(target: Path, settings: FolderSettings, source: Source, request: ConversionRequest) -> None:
+def _write(target: Path, settings: FolderSettings, source: Source, request: ConversionRequest) -> tuple[str, ...]:
+    """Writes the target and returns what it does otherwise."""
     if request.to == "unilm":
         target.parent.mkdir(parents=True, exist_ok=True)
         write_unilm(target, source.settings, source.tensors)
     elif request.to == "timm":
         write_timm(target, settings, source.tensors)
     elif request.to == "transformers":
-        write_transformers(target, settings, source.tensors)
+        return write_transformers(target, settings, source.tensors)
     else:
         assert settings.class_names is not None, "a model folder gets class names or is refused"
         card = write_card(target.name, settings, settings.class_names, Origin(source.description, source.digest))
         write_model_folder(target, settings, source.tensors, card=card, overwrite=request.overwrite)
+    return ()
 
 
 def _read_back(source: Source, target: Path) -> Source:

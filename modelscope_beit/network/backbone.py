@@ -91,10 +91,7 @@ class BeitBackbone(nn.Module):
         Raises ImageError if H or W is no multiple of the patch or the channels differ.
         """
         tokens, grid = self.embed(images)
-        shared = self.shared_bias(grid)
-        for block in self.blocks:
-            tokens = self._run(block, tokens, shared, grid)
-        return self.pool(tokens)
+        return self.pool(self.run_blocks(tokens, grid))
 
     def features(self, images: Tensor, *, maps: Collection[int] = (), attention: Collection[int] = ()) -> Features:
         """Returns what forward computes on the way, for images (N, 3, H, W).
@@ -141,13 +138,37 @@ class BeitBackbone(nn.Module):
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Returns the tokens (N, T, C) that enter the first block, and the grid (rows, columns) of patches."""
-        grid = self._grid(images)
-        patches = self.patch_embed(images)
+        grid = self.grid_of(images)
+        return self.assemble(self.patch_embed(images), grid), grid
+
+    def assemble(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Returns the tokens (N, T, C) that enter the first block, of embedded patches (N, P, C) on such a grid."""
         prefix = self.prefix_tokens().expand(len(patches), -1, -1).to(patches.dtype)
         tokens = torch.cat([prefix, patches], dim=1)
         if self.pos_embed is not None:
             tokens = tokens + resize_position_embedding(self.pos_embed, self.settings.grid, grid)
-        return self.dropout(tokens), grid
+        embedded: Tensor = self.dropout(tokens)
+        return embedded
+
+    def run_blocks(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Returns the tokens (N, T, C) after the last block, not normalised, of those that enter the first."""
+        shared = self.shared_bias(grid)
+        for block in self.blocks:
+            tokens = self._run(block, tokens, shared, grid)
+        return tokens
+
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """Returns the (rows, columns) of patches of images (N, 3, H, W); raises ImageError like forward."""
+        patch, channels = self.settings.patch_size, self.settings.in_channels
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise ImageError(f"Expected images of shape (N, {channels}, H, W), got {tuple(images.shape)}.")
+        height, width = images.shape[2:]
+        if height % patch or width % patch or min(height, width) < patch:
+            raise ImageError(
+                f"Expected sides that are multiples of the patch of {patch} pixels, got {height}x{width}; "
+                f"the network was made for {self.settings.image_size[0]}x{self.settings.image_size[1]}."
+            )
+        return height // patch, width // patch
 
     def prefix_tokens(self) -> Tensor:
         """Returns the tokens before those of the patches: the class token (1, 1, C), or both tokens (1, 2, C)."""
@@ -196,18 +217,6 @@ class BeitBackbone(nn.Module):
             return gather_bias(table, self.index)
         resized = resize_table(table, self.settings.grid, grid, self.settings.table_resize)
         return gather_bias(resized, relative_position_index(*grid).to(table.device))
-
-    def _grid(self, images: Tensor) -> tuple[int, int]:
-        patch, channels = self.settings.patch_size, self.settings.in_channels
-        if images.ndim != 4 or images.shape[1] != channels:
-            raise ImageError(f"Expected images of shape (N, {channels}, H, W), got {tuple(images.shape)}.")
-        height, width = images.shape[2:]
-        if height % patch or width % patch or min(height, width) < patch:
-            raise ImageError(
-                f"Expected sides that are multiples of the patch of {patch} pixels, got {height}x{width}; "
-                f"the network was made for {self.settings.image_size[0]}x{self.settings.image_size[1]}."
-            )
-        return height // patch, width // patch
 
     def _frozen_parts(self) -> list[nn.Module]:
         frozen = self.settings.frozen_stages
