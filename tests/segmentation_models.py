@@ -7,6 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modelscope_beit.model_folder.conversion import ConversionRequest
+from modelscope_beit.model_folder.segmentation_conversion import convert_segmentation
+
 LABELS = ("wall", "sky", "red fox, Vulpes vulpes", "中文", "floor")
 SIDE, PATCH = 32, 4
 
@@ -63,3 +66,10 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
     """Returns the logits of transformers' model."""
     logits: Tensor = model(images).logits
     return logits
+
+
+def write_our_folder(folder: Path, **configuration: Any) -> Path:
+    """Writes what `beit convert` makes of such a model, and returns the folder; theirs lies beside it."""
+    theirs = write_transformers_folder(folder.with_name("theirs"), transformers_segmentation(**configuration))
+    convert_segmentation(theirs, folder, ConversionRequest())
+    return folder

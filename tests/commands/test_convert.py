@@ -11,6 +11,7 @@ from modelscope_beit.commands import convert
 from modelscope_beit.errors import CheckpointError, ModelFolderError, SettingsError
 from modelscope_beit.model_folder import conversion
 from modelscope_beit.model_folder.opening import open_model
+from segmentation_models import transformers_segmentation, write_transformers_folder
 
 
 def run(*words):
@@ -82,9 +83,26 @@ def test_convert__status_follows_the_difference(
     assert words in printed(capsys)
 
 
+def test_convert__tells_what_was_compared_and_what_differs(tmp_path, tiny_model_folder, capsys, monkeypatch):
+    proof = Proof(1, 0, (), "sha256:0", "transformers", 0.0, "why", "features")
+    monkeypatch.setattr(conversion, "prove", lambda _: proof)
+    assert run(tiny_model_folder, tmp_path / "out", "--to", "transformers") == 0
+    out = printed(capsys)
+    assert "features equal those of transformers (why)" in out
+    assert "pixels pictures are resized by Pillow here" in out
+
+
 def test_convert__source_that_is_none(tmp_path):
     with pytest.raises(ModelFolderError, match="There is no model folder"):
         run(tmp_path / "nothing", tmp_path / "copy")
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(CheckpointError, match=r"notes\.txt"):
         run(tmp_path / "notes.txt", tmp_path / "copy")
+
+
+def test_convert__semantic_segmentation_of_transformers(tmp_path, capsys):
+    theirs = write_transformers_folder(tmp_path / "theirs", transformers_segmentation())
+    assert run(theirs, tmp_path / "ours") == 0
+    out = printed(capsys)
+    for part in ("UPerNet head", "5, names from the source", "those of transformers", "bit for bit"):
+        assert part in out

@@ -12,6 +12,7 @@ import torch
 import helpers
 from modelscope_beit.commands import describe
 from modelscope_beit.errors import CheckpointError, ModelFolderError
+from segmentation_models import write_our_folder
 
 
 def run(*words):
@@ -74,3 +75,11 @@ def test_describe__nothing_to_describe(tmp_path):
 def test_importing_a_command__does_not_import_torch(module):
     code = f"import sys; import modelscope_beit.commands.{module}; assert not {{'torch', 'rich'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=helpers.ROOT)
+
+
+def test_describe__folder_for_semantic_segmentation(tmp_path, capsys):
+    ours = write_our_folder(tmp_path / "ours")
+    assert run(ours) == 0
+    assert "UPerNet head of 32 channels" in " ".join(capsys.readouterr().out.split())
+    assert run(ours, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["task"] == "semantic-segmentation"
