@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modelscope_beit.checkpoints.proof import prove
@@ -71,6 +72,32 @@ def test_prove__file_without_a_head_has_nothing_to_compare(
     proof = prove(open_source(tmp_path / "pretrained.pth"))
     assert proof.library == "" and proof.largest_difference is None
     assert "no logits to compare" in proof.reason and "head.fc.weight" in proof.initialised
+
+
+@pytest.mark.parametrize("name", ["BeitModel", "ViTModel", "DeiTModel"])
+@pytest.mark.parametrize("configuration", [{}, {"use_mean_pooling": False}], ids=["mean", "class token"])
+def test_prove__folder_without_a_head_has_features_to_compare(
+    transformers_model: Any, tmp_path: Path, name: str, configuration: dict[str, Any]
+) -> None:
+    transformers_model(name, **(configuration if name == "BeitModel" else {})).save_pretrained(tmp_path)
+    source = open_source(tmp_path, num_classes=3)
+    proof = prove(source)
+    assert (proof.library, proof.compared) == ("transformers", "features")
+    assert proof.largest_difference is not None and proof.largest_difference <= 1e-5
+    for key in source.conversion.tensors:
+        if key.endswith("norm.bias"):  # The last one: of the pooled feature, or of all tokens.
+            broken = source.conversion.tensors | {key: source.conversion.tensors[key] + 0.1}
+    worse = prove(replace(source, conversion=replace(source.conversion, tensors=broken)))
+    assert worse.largest_difference is not None and worse.largest_difference > 0.05
+
+
+def test_prove__folder_without_a_head_and_a_pooler(transformers_model: Any, tmp_path: Path) -> None:
+    transformers_model("BeitModel").save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    save_file({key: value for key, value in state.items() if "pooler" not in key}, tmp_path / "model.safetensors")
+    source = open_source(tmp_path, num_classes=3)
+    assert "backbone.fc_norm.weight" in source.conversion.initialised
+    assert prove(source).largest_difference is None
 
 
 def test_prove__missing_library_is_a_reason_not_an_error(unilm_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,9 @@ from safetensors.torch import load_file, save_file
 
 import helpers
 from modelscope_beit.errors import CheckpointError, ModelFolderError, UntrustedCodeError
+from modelscope_beit.features.extracting import extract_features
+from modelscope_beit.features.unlabelled import unlabelled_records
+from modelscope_beit.images.reading import read_image
 from modelscope_beit.model_folder import conversion
 from modelscope_beit.model_folder.conversion import ConversionRequest, convert
 from modelscope_beit.model_folder.label_files import imagenet_1k_labels
@@ -158,6 +161,66 @@ def test_convert__a_fresh_head_does_not_pass_for_imagenets(tmp_path, headless_fi
     labels = tmp_path / "labels.txt"
     labels.write_text("a\nb\n")
     assert run(headless_file, tmp_path / "other", labels=labels).class_names == ("a", "b")
+
+
+@pytest.fixture
+def their_beit(tmp_path):
+    """A function that writes a small BEiT of transformers and its processor, and gives the folder and the model."""
+    transformers = pytest.importorskip("transformers", minversion="5.0", reason="the oracle is transformers 5")
+
+    def write(name, **configuration):
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        config = transformers.BeitConfig(image_size=32, patch_size=8, vocab_size=11, **sizes, **configuration)
+        model = helpers.with_random_weights(getattr(transformers, name)(config)).eval()
+        model.save_pretrained(tmp_path / "theirs")
+        transformers.BeitImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "theirs")
+        return tmp_path / "theirs", model
+
+    return write
+
+
+@pytest.mark.parametrize("mean", [True, False])
+def test_convert__features_of_a_transformers_folder_without_a_head(tmp_path, their_beit, ten_images, mean):
+    transformers = pytest.importorskip("transformers", reason="the oracle is transformers")
+    folder, theirs = their_beit("BeitModel", use_relative_position_bias=True, use_mean_pooling=mean)
+    done = run(folder, tmp_path / "model", num_classes=3)
+    assert (done.proof.compared, done.proof.library) == ("features", "transformers")
+    assert done.proof.largest_difference <= ROUNDING
+    opened = open_model(tmp_path / "model")
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    records = unlabelled_records([str(path) for path in ten_images], "pictures")
+    pixels = [processor(read_image(path), return_tensors="pt")["pixel_values"] for path in ten_images]
+    with torch.no_grad():
+        expected = theirs(torch.cat(pixels))
+    tokens = expected.last_hidden_state
+    for feature, values in {
+        "pooled": expected.pooler_output,
+        "class_token": tokens[:, 0],
+        "mean": tokens[:, 1:].mean(dim=1),
+    }.items():
+        found = extract_features(opened, records, feature=feature, workers=0)
+        assert not found.errors
+        assert abs(found.features - values.numpy()).max() <= ROUNDING
+
+
+def test_convert__masked_image_model_is_the_start_of_a_classifier(tmp_path, their_beit):
+    folder, theirs = their_beit(
+        "BeitForMaskedImageModeling", use_shared_relative_position_bias=True, use_mask_token=True
+    )
+    run(folder, tmp_path / "model", num_classes=3)
+    features = open_model(tmp_path / "model").network.backbone.features(torch.ones(1, 3, 32, 32))
+    with torch.no_grad():
+        tokens = theirs.beit(torch.ones(1, 3, 32, 32)).last_hidden_state
+    assert (features.patch_tokens - tokens[:, 1:]).abs().max() <= ROUNDING
+
+
+def test_convert__to_transformers_says_what_its_processor_does_otherwise(tmp_path, their_beit, timm_file):
+    run(timm_file, tmp_path / "model")
+    done = run(tmp_path / "model", tmp_path / "for_transformers", to="transformers")
+    assert ["Pillow" in told or "crop lies one pixel" in told for told in done.differences] == [True, True]
+    folder, _ = their_beit("BeitForImageClassification", use_relative_position_bias=True, id2label={0: "cat", 1: "dog"})
+    assert run(folder, tmp_path / "from_them").differences == ()
+    assert run(tmp_path / "from_them", tmp_path / "back", to="transformers").differences == ()
 
 
 @pytest.mark.parametrize("to", ["modelscope", "timm", "transformers", "unilm"])
