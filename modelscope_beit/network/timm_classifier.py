@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from modelscope_beit.errors import SettingsError, require
 from modelscope_beit.network.classifier import Classifier
@@ -17,9 +18,12 @@ class TimmClassifier(Classifier):
     settings: TimmModelSettings
 
     def __init__(self, settings: TimmModelSettings) -> None:
+        """Raises SettingsError for what timm cannot make, and for a network whose last features are no such map."""
         super().__init__()
         self.settings = settings
-        self.backbone = nn.ModuleDict({"timm_model": _backbone(settings)})
+        network = _backbone(settings)
+        _check_features(network, settings)
+        self.backbone = nn.ModuleDict({"timm_model": network})
         self.head = nn.ModuleDict({"fc": nn.Linear(settings.width, settings.num_classes)})
         initialise_timm_head(self)
 
@@ -29,17 +33,8 @@ class TimmClassifier(Classifier):
         return logits
 
     def pooled(self, images: Tensor) -> Tensor:
-        """Returns the mean of the last feature map of each picture, (N, C).
-
-        Raises SettingsError if the network makes no feature map of as many channels as the settings say.
-        """
-        maps = self.backbone["timm_model"](images)
-        if maps.ndim != 4 or maps.shape[1] != self.settings.width:
-            raise SettingsError(
-                f"model.mm_model.backbone: {self.settings.model_name} gives features of shape "
-                f"{tuple(maps.shape[1:])}, but a map ({self.settings.width}, h, w) is expected, as "
-                "model.mm_model.head.in_channels says. Only networks whose last features are a map are native."
-            )
+        """Returns the mean of the last feature map of each picture, (N, C)."""
+        maps: Tensor = self.backbone["timm_model"](images)
         return maps.mean(dim=(2, 3))
 
 
@@ -74,8 +69,43 @@ def _backbone(settings: TimmModelSettings) -> nn.Module:
             global_pool="",
             **arguments,
         )
-    except TypeError as error:
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+        # Whatever its constructors say to arguments, in their own words.
+        beside = f" with {', '.join(arguments)}" if arguments else ""
         raise SettingsError(
-            f"model.mm_model.backbone: timm cannot make {settings.model_name} with {arguments}: {error}"
+            f"model.mm_model.backbone: timm {timm.__version__} cannot make {settings.model_name}{beside} as a backbone "
+            f"without pooling: {error or type(error).__name__}"
         ) from error
     return network
+
+
+def _check_features(network: nn.Module, settings: TimmModelSettings) -> None:
+    """Raises SettingsError unless the last features are a map of as many channels as the settings say.
+
+    Only shapes are computed, so it takes no time.
+    """
+    shape = _feature_shape(network, settings)
+    if len(shape) == 3 and shape[0] == settings.width:
+        return
+    found = f"{settings.model_name} gives features of shape {shape} for a picture"
+    # Channels first: in any classifier they are more than rows.
+    if len(shape) == 3 and shape[0] > shape[1]:
+        raise SettingsError(f"model.mm_model.head.in_channels is {settings.width}, but {found}; set it to {shape[0]}.")
+    raise SettingsError(
+        f"model.mm_model.backbone: {found}, but a map (channels, rows, columns) is expected, of which the mean is "
+        "taken. Networks that give tokens, or channels last, cannot be used this way; ViT and BEiT are native without "
+        "timm."
+    )
+
+
+def _feature_shape(network: nn.Module, settings: TimmModelSettings) -> tuple[int, ...]:
+    config: Any = network.default_cfg
+    sides: Any = settings.arguments.get("img_size", config["input_size"][1:])
+    height, width = (sides, sides) if isinstance(sides, int) else sides
+    weights = {name: tensor.to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())}
+    picture = torch.empty(1, settings.in_channels, height, width, device="meta")
+    network.eval()
+    with torch.no_grad():
+        features = functional_call(network, weights, (picture,))
+    network.train()
+    return tuple(features.shape[1:]) if isinstance(features, Tensor) else ()
