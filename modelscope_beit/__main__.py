@@ -10,6 +10,7 @@ import sys
 from modelscope_beit import __version__
 from modelscope_beit.errors import BeitError
 from modelscope_beit.names import COMMAND
+from modelscope_beit.training.telling import has_to_tell
 
 # Verb -> module and what it does. A module has a docstring that is its help, add_arguments and run.
 VERBS = {
@@ -41,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except BeitError as error:
-        print(f"{COMMAND}: {error}", file=sys.stderr)
+        text = f"{COMMAND}: {error}"
+        if has_to_tell(text):
+            print(text, file=sys.stderr, flush=True)
         return WRONG_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED

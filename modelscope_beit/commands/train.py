@@ -69,9 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
     folder = local_path(arguments.model)
 
     # Deferred, so that help and wrong usage are told at once: these bring torch.
-    from modelscope_beit.commands.training_view import is_main_process, train_and_tell
+    from modelscope_beit.commands.training_view import train_and_tell
     from modelscope_beit.model_folder.opening import find_weight_file
     from modelscope_beit.training.preparation import Start, make_job, prepare
+    from modelscope_beit.training.processes import is_main_process
     from modelscope_beit.training.reopening import (
         keep_division,
         open_training_data,

@@ -1,22 +1,16 @@
 """Trains, or tells what training would take, and shows the result; shared by `train` and `resume`."""
 
-import os
-
 from modelscope_beit import names
 from modelscope_beit.commands.facts_view import print_facts
 from modelscope_beit.training.dry_run import RunEstimate, estimate_run
 from modelscope_beit.training.estimate import duration_in_words
 from modelscope_beit.training.finetune import finetune
 from modelscope_beit.training.job import TrainingJob
+from modelscope_beit.training.processes import is_main_process
 from modelscope_beit.training.recipe_words import recipe_in_words
 from modelscope_beit.training.run_evaluation import report_on_run
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count.
-
-
-def is_main_process() -> bool:
-    """Tells whether this is the process that speaks and writes; torchrun numbers its processes."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def train_and_tell(job: TrainingJob, *, is_dry_run: bool) -> int:

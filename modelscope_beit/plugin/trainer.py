@@ -46,6 +46,7 @@ from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.finetune import finetune
 from modelscope_beit.training.preparation import Start, TrainingData, make_job, prepare
+from modelscope_beit.training.processes import is_main_process
 from modelscope_beit.training.run_evaluation import (
     Trained,
     describe_weights,
@@ -165,7 +166,8 @@ class BeitImageClassificationTrainer(BaseTrainer):
         if self.eval_dataset is None:
             raise SettingsError("Not found evaluate dataset, please set the 'eval_dataset' parameter!")
         trained, recipe = self._trained(checkpoint_path)
-        self.logger.info(f"Evaluating {trained.weights}")
+        if is_main_process():
+            self.logger.info(f"Evaluating {trained.weights}")
         records = records_of(
             self.eval_dataset, class_names=trained.settings.class_names, data_prefix=self._data_prefix()
         )

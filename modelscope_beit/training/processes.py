@@ -1,5 +1,6 @@
 """Keeps the processes of a run together: they go on, stop, or fail with the same error, all at the same place."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,6 +12,11 @@ from modelscope_beit.errors import BeitError, TrainingError
 
 Item = TypeVar("Item")
 _END = object()
+
+
+def is_main_process() -> bool:
+    """Tells whether this is the process that speaks and writes; torchrun numbers its processes."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Processes:

@@ -3,7 +3,15 @@
 import pytest
 
 from modelscope_beit.errors import TrainingError
-from modelscope_beit.training.processes import Processes, _portable
+from modelscope_beit.training.processes import Processes, _portable, is_main_process
+
+
+def test_is_main_process__is_the_first_of_torchruns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    assert is_main_process()
+    for rank, is_main in (("0", True), ("1", False), ("10", False)):
+        monkeypatch.setenv("RANK", rank)
+        assert is_main_process() == is_main
 
 
 def test_processes__alone_nobody_is_asked() -> None:

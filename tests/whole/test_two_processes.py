@@ -197,6 +197,7 @@ def test_torchrun__first_process_has_the_result_and_a_signal_saves_once(tmp_path
     results = dict(re.findall(r"RESULT (\d) (.*)", output))
     assert set(results) == {"0", "1"}, errors[-4000:]
     assert results["1"] == "None"
+    assert (output + errors).count(" Evaluating ") == 1, "one process tells what is measured"
     assert re.fullmatch(r"\{'accuracy_top-1': [\d.]+\}", results["0"])
     assert (tmp_path / "trainer" / "report.json").exists()
     assert sorted(re.findall(r"STATUS (\d) (\d+)", output)) == [("0", "130"), ("1", "130")]
