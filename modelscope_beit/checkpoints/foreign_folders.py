@@ -82,8 +82,6 @@ def read_timm_folder(folder: Path) -> ForeignFolder:
     refused = [name for name in _TIMM_REFUSED if name in arguments]
     if refused:
         raise CheckpointError(f"{path}: model_args has {', '.join(refused)}, which our network does not know.")
-    if pretrained.get("crop_mode", "center") not in ("center", "squash"):
-        raise CheckpointError(f"{path}: crop_mode {pretrained['crop_mode']!r} is unknown; known: center, squash.")
     height, width = _pair(arguments.get("img_size", list(pretrained.get("input_size", (3, 224, 224)))[1:]))
     patch = arguments.get("patch_size")
     hints = Hints(
@@ -92,15 +90,30 @@ def read_timm_folder(folder: Path) -> ForeignFolder:
         num_classes=config.get("num_classes") or None,
         pooling={"avg": "mean", "token": "class_token"}.get(config.get("global_pool", "")),  # type: ignore[arg-type]
     )
-    recipe = InputRecipe(
+    recipe, names = timm_recipe(pretrained, path), timm_class_names(config)
+    return ForeignFolder(f"timm {config['architecture']}", weights_in(folder), hints, recipe, names)
+
+
+def timm_recipe(pretrained: Mapping[str, Any], path: Path) -> InputRecipe:
+    """Returns how the pictures are prepared that a pretrained_cfg of timm is for; path: where it stands.
+
+    Raises CheckpointError for a crop that is neither of the centre nor of everything.
+    """
+    if pretrained.get("crop_mode", "center") not in ("center", "squash"):
+        raise CheckpointError(f"{path}: crop_mode {pretrained['crop_mode']!r} is unknown; known: center, squash.")
+    return InputRecipe(
         triple(pretrained.get("mean", IMAGENET_MEAN), path),
         triple(pretrained.get("std", IMAGENET_STD), path),
         crop_pct=pretrained.get("crop_pct", 0.875),
         interpolation=pretrained.get("interpolation", "bicubic"),
         squash=pretrained.get("crop_mode") == "squash",
     )
-    names = _names(pretrained.get("label_names"))
-    return ForeignFolder(f"timm {config['architecture']}", weights_in(folder), hints, recipe, names)
+
+
+def timm_class_names(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Returns the class names of a timm config.json; timm writes them beside the pretrained_cfg, once did into it."""
+    pretrained = config.get("pretrained_cfg", config)
+    return _names(config.get("label_names", pretrained.get("label_names", pretrained.get("labels"))))
 
 
 def read_json(path: Path) -> dict[str, Any]:

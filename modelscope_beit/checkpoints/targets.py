@@ -59,7 +59,7 @@ def write_timm(folder: str | Path, settings: FolderSettings, tensors: Mapping[st
         "fixed_input_size": True,
         "num_classes": settings.model.num_classes,
         "interpolation": recipe.interpolation,
-        "crop_pct": _crop_pct(recipe),
+        "crop_pct": crop_pct_of(recipe),
         "crop_mode": "squash" if recipe.squash else "center",
         "mean": list(recipe.mean),
         "std": list(recipe.std),
@@ -208,7 +208,7 @@ def _sizes(backbone: BackboneSettings) -> dict[str, Any]:
     }
 
 
-def _crop_pct(recipe: InputRecipe) -> float:
+def crop_pct_of(recipe: InputRecipe) -> float:
     """Returns the share with the fewest digits that gives this resized side by timm's rule, floor(crop / share)."""
     if recipe.resize is None:
         return 1.0
