@@ -4,17 +4,20 @@ Colours are classes of report_style.py, so that light and dark pages share one d
 <title>, which browsers show under the pointer.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from modelscope_beit.evaluation.calibration import BINS, Calibration, Coverage
-from modelscope_beit.evaluation.markup import percent, shortened, text
+from modelscope_beit.evaluation.markup import percent, shortened, text, width_of
 
 # Pixels of the drawings before the page scales them.
-_LABELS_LEFT, _LABELS_TOP, _LABEL_WIDTH = 150, 120, 20
-_PLOT, _MARGIN_LEFT, _MARGIN_TOP = 300, 46, 10
+_MOST_LETTERS, _LETTER, _LABEL_ANGLE = 20, 7, math.radians(50)
+_PLOT, _MARGIN_LEFT, _MARGIN_TOP, _MARGIN_RIGHT = 300, 58, 10, 20
 _HISTOGRAM, _GAP = 54, 30
+# The accuracy of fewer pictures than these says little; their bin is drawn pale.
+FEW = 10
 # Where an axis that ends at 100% may begin, so that its fifths are round numbers.
 _ROUND_STARTS = (0.0, 0.5, 0.75, 0.9, 0.95)
 
@@ -26,31 +29,30 @@ def confusion_drawing(cells: np.ndarray, support: np.ndarray, class_names: Seque
     """
     k = len(class_names)
     side = 36 if k <= 12 else 26 if k <= 24 else 17
-    width, height = _LABELS_LEFT + k * side + 100, _LABELS_TOP + k * side + 4
-    parts = [f'<rect class="paper" x="{_LABELS_LEFT}" y="{_LABELS_TOP}" width="{k * side}" height="{k * side}"/>']
-    for number, class_name in enumerate(class_names):
-        label = text(shortened(class_name, _LABEL_WIDTH))
+    labels = [shortened(class_name, _MOST_LETTERS) for class_name in class_names]
+    longest = _LETTER * max(map(width_of, labels))
+    left, top = longest + 8, round(longest * math.sin(_LABEL_ANGLE)) + 16
+    past_the_end = max(round(longest * math.cos(_LABEL_ANGLE)) + 8 - side // 2, 4)
+    parts = [f'<rect class="paper" x="{left}" y="{top}" width="{k * side}" height="{k * side}"/>']
+    for number, (label, class_name) in enumerate(zip(labels, class_names, strict=True)):
         middle = (number + 0.5) * side
-        x, y = _LABELS_LEFT + middle, _LABELS_TOP + middle
-        whole = f"<title>{text(class_name)}</title>"
-        parts.append(
-            f'<text class="label" x="{_LABELS_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{label}{whole}</text>'
-        )
-        turn = f"translate({x + 3:.1f} {_LABELS_TOP - 6}) rotate(-50)"
-        parts.append(f'<text class="label" transform="{turn}">{label}{whole}</text>')
+        words = f"{text(label)}<title>{text(class_name)}</title>"
+        parts.append(f'<text class="label" x="{left - 6}" y="{top + middle + 4:.1f}" text-anchor="end">{words}</text>')
+        turn = f"translate({left + middle + 3:.1f} {top - 6}) rotate({-math.degrees(_LABEL_ANGLE):.0f})"
+        parts.append(f'<text class="label" transform="{turn}">{words}</text>')
     for row, column in np.argwhere(cells):
         tip = f"{class_names[row]} → {class_names[column]}"
-        parts.append(_cell(int(row), int(column), side, int(cells[row, column]), int(support[row]), tip))
+        x, y = left + int(column) * side, top + int(row) * side
+        kind = "right" if row == column else "wrong"
+        parts.append(_cell(kind, x, y, side, int(cells[row, column]), int(support[row]), tip))
     what = f"Confusion matrix of {k} classes: rows are truths, columns predictions"
-    return _svg(width, height, what, parts, wide=k > 12)
+    return _svg(left + k * side + past_the_end, top + k * side + 4, what, parts, wide=k > 12)
 
 
-def _cell(row: int, column: int, side: int, count: int, support: int, tip: str) -> str:
+def _cell(kind: str, x: int, y: int, side: int, count: int, support: int, tip: str) -> str:
     share = count / support
     # Shares of a few percent are what one looks for, so they must not be as pale as their number.
     strength = 0.12 + 0.88 * share**0.5
-    x, y = _LABELS_LEFT + column * side, _LABELS_TOP + row * side
-    kind = "right" if row == column else "wrong"
     words = f"<title>{text(tip)}: {count:,} of {support:,} ({percent(share)})</title>"
     square = f'<rect class="{kind}" x="{x}" y="{y}" width="{side - 1}" height="{side - 1}" opacity="{strength:.2f}"/>'
     if side < 26 or len(str(count)) * 7 > side:
@@ -74,17 +76,18 @@ def reliability_drawing(found: Calibration) -> str:
         bounds = f"{percent(number / BINS, 0)} to {percent((number + 1) / BINS, 0)}"
         words = f"{count:,} pictures scored {bounds}: mean {percent(confidence)}, right {percent(accuracy)}"
         tall = _HISTOGRAM * count / most
+        few = ' class="few"' if count < FEW else ""
         parts.append(
-            f"<g><title>{text(words)}</title>"
+            f"<g{few}><title>{text(words)}</title>"
             + _bar("right", x, base - accuracy * _PLOT, width, accuracy * _PLOT)
-            + _bar("gap", x, base - high * _PLOT, width, (high - low) * _PLOT)
+            + _bar("wrong", x + width / 3, base - high * _PLOT, width / 3, (high - low) * _PLOT)
             + _bar("amount", x, floor - tall, width, tall)
             + "</g>"
         )
     diagonal = f'x1="{_MARGIN_LEFT}" y1="{base}" x2="{_MARGIN_LEFT + _PLOT}" y2="{_MARGIN_TOP}"'
     parts.append(f'<line class="ideal" {diagonal}/>')
     parts.append(f'<text class="label" x="{_MARGIN_LEFT}" y="{floor + 14}">pictures per bin, at most {most:,}</text>')
-    return _svg(_MARGIN_LEFT + _PLOT + 16, floor + 20, "Reliability diagram", parts)
+    return _svg(_MARGIN_LEFT + _PLOT + _MARGIN_RIGHT, floor + 20, "Reliability diagram", parts)
 
 
 def coverage_drawing(curve: Coverage) -> str:
@@ -96,7 +99,7 @@ def coverage_drawing(curve: Coverage) -> str:
     points = " ".join(f"{across:.1f},{down:.1f}" for across, down in zip(x, y, strict=True))
     parts.append(f'<polyline class="curve" points="{points}"/>')
     parts.append(f'<circle class="dot" cx="{x[-1]:.1f}" cy="{y[-1]:.1f}" r="4"/>')
-    return _svg(_MARGIN_LEFT + _PLOT + 16, _MARGIN_TOP + _PLOT + 44, "Accuracy by coverage", parts)
+    return _svg(_MARGIN_LEFT + _PLOT + _MARGIN_RIGHT, _MARGIN_TOP + _PLOT + 44, "Accuracy by coverage", parts)
 
 
 def share_bar(share: float) -> str:
@@ -117,7 +120,7 @@ def _frame(*, lowest: float, across: str, upward: str) -> list[str]:
         parts.append(f'<text class="label" x="{x}" y="{base + 16}" text-anchor="middle">{percent(fifth / 5, 0)}</text>')
     middle = _MARGIN_LEFT + _PLOT / 2
     parts.append(f'<text class="label" x="{middle}" y="{base + 33}" text-anchor="middle">{text(across)}</text>')
-    turn = f"translate(10 {_MARGIN_TOP + _PLOT / 2}) rotate(-90)"
+    turn = f"translate(12 {_MARGIN_TOP + _PLOT / 2}) rotate(-90)"
     parts.append(f'<text class="label" transform="{turn}" text-anchor="middle">{text(upward)}</text>')
     return parts
 

@@ -23,13 +23,27 @@ def name(value: str) -> str:
     return f"<bdi>{text(value)}</bdi>"
 
 
+def path(value: str) -> str:
+    """Returns a path as name() does, with places between its folders where a narrow page may break the line."""
+    return f"<bdi>{text(value).replace('/', '/<wbr>')}</bdi>"
+
+
 def shortened(value: str, width: int) -> str:
     """Returns the value, not escaped, cut with an ellipsis where it is wider; a Chinese character counts as two."""
-    widths = [2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in value]
+    widths = _widths(value)
     if sum(widths) <= width:
         return value
     kept = sum(1 for total in accumulate(widths) if total < width)
     return f"{value[:kept].rstrip()}…"
+
+
+def width_of(value: str) -> int:
+    """Returns how many Latin letters the value is about as wide as; a Chinese character counts as two."""
+    return sum(_widths(value))
+
+
+def _widths(value: str) -> list[int]:
+    return [2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in value]
 
 
 def percent(share: float, decimals: int = 1) -> str:

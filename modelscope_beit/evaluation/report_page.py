@@ -24,8 +24,8 @@ def report_page(content: ReportContent) -> str:
     parts = [_header(content), _facts(content.facts)]
     if numbers.confusion is not None:
         pairs = report_sections.frequent_mistakes(numbers.pairs, class_names)
-        parts.append(section("Confusion matrix", report_sections.matrix(numbers.confusion, class_names)))
-        parts.append(section("Most frequent mistakes", pairs))
+        matrix = section("Confusion matrix", report_sections.matrix(numbers.confusion, class_names))
+        parts.append(f'<div class="beside">{matrix}{section("Most frequent mistakes", pairs)}</div>')
     parts.append(section("Most confident mistakes", report_sections.confident_mistakes(content.mistakes)))
     parts.append(section("Do the scores mean what they say?", report_sections.scores(numbers)))
     threshold = "" if numbers.confusion is not None else f", a score of {SAID} and more counting as yes"
@@ -47,7 +47,7 @@ def _header(content: ReportContent) -> str:
         cards.append(_card(percent(f1, 2), f"F1, {title}", ""))
     cards.append(_card(percent(numbers.calibration.error, 2), "expected calibration error", f"{BINS} bins of scores"))
     missing = (
-        f'<p class="alarm">{len(content.unreadable):,} more pictures could not be read. They are in none of the '
+        f'<p class="alarm">Pictures that could not be read: {len(content.unreadable):,}. They are in none of the '
         "numbers; the last section names them.</p>"
         if content.unreadable
         else ""

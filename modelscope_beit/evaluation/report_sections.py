@@ -7,7 +7,7 @@ import numpy as np
 from modelscope_beit.evaluation import drawings
 from modelscope_beit.evaluation.calibration import BINS, Coverage
 from modelscope_beit.evaluation.confusion import ConfusedPair, Confusion, most_confused_classes
-from modelscope_beit.evaluation.markup import name, percent, table, text
+from modelscope_beit.evaluation.markup import name, path, percent, table, text
 from modelscope_beit.evaluation.report_content import Mistake, ReportNumbers
 
 MOST_IN_MATRIX = 40
@@ -41,7 +41,7 @@ def frequent_mistakes(pairs: Sequence[ConfusedPair], class_names: Sequence[str])
         [name(class_names[pair.truth]), name(class_names[pair.prediction]), f"{pair.count:,}", percent(pair.share)]
         for pair in pairs
     ]
-    return table(["truth", "taken for", "pictures", "of the class"], rows, words=2)
+    return f'<div class="scrolls">{table(["truth", "taken for", "pictures", "of the class"], rows, words=2)}</div>'
 
 
 def confident_mistakes(mistakes: Sequence[Mistake]) -> str:
@@ -63,9 +63,9 @@ def _mistake(mistake: Mistake) -> str:
         picture = f'<img{kind} src="{text(mistake.picture)}" alt="{text(mistake.source)}">'
     return (
         f"<figure>{picture}<figcaption><dl>"
-        f"<dt>said</dt><dd>{name(mistake.prediction)}, {percent(mistake.score)}</dd>"
-        f"<dt>truth</dt><dd>{name(mistake.truth)}, {percent(mistake.truth_score)}</dd>"
-        f'<dt>picture</dt><dd class="path">{name(mistake.source)}</dd></dl></figcaption></figure>'
+        f'<dt>said</dt><dd class="number">{percent(mistake.score)}</dd><dd>{name(mistake.prediction)}</dd>'
+        f'<dt>truth</dt><dd class="number">{percent(mistake.truth_score)}</dd><dd>{name(mistake.truth)}</dd>'
+        f'</dl><p class="path">{path(mistake.source)}</p></figcaption></figure>'
     )
 
 
@@ -75,8 +75,9 @@ def scores(numbers: ReportNumbers) -> str:
     reliability = (
         f"<figure>{drawings.reliability_drawing(found)}<figcaption>Blue: how often answers of that score are right. "
         "Orange: how far that is from the mean score; above the dashed line the network is too modest, below it too "
-        f"sure. Expected calibration error {percent(found.error, 2)}, largest gap of a bin "
-        f"{percent(found.largest_gap)} (Guo et al. 2017, {BINS} bins of equal width).</figcaption></figure>"
+        f"sure; pale: fewer than {drawings.FEW} pictures. Expected calibration error {percent(found.error, 2)}, "
+        f"largest gap of a bin {percent(found.largest_gap)} (Guo et al. 2017, {BINS} bins of equal width)."
+        "</figcaption></figure>"
     )
     coverage = (
         f"<figure>{drawings.coverage_drawing(numbers.coverage)}<figcaption>How accurate the answers are if the network "
@@ -127,7 +128,7 @@ def classes(numbers: ReportNumbers, class_names: Sequence[str]) -> str:
 
 def unreadable_pictures(unreadable: Sequence[tuple[str, str]]) -> str:
     """Returns a table of the first pictures that could not be read, and why."""
-    rows = [[name(source), name(reason)] for source, reason in unreadable[:_MOST_UNREADABLE_TOLD]]
+    rows = [[path(source), name(reason)] for source, reason in unreadable[:_MOST_UNREADABLE_TOLD]]
     more = len(unreadable) - len(rows)
     rest = f"<p>... and {more:,} more; all are in report.json.</p>" if more else ""
-    return table(["picture", "reason"], rows, words=2) + rest
+    return f'<div class="scrolls">{table(["picture", "reason"], rows, words=2)}</div>{rest}'

@@ -63,11 +63,12 @@ def test_reliability_drawing__has_bars_as_high_as_the_accuracy() -> None:
         "2 pictures scored 47% to 53%: mean 50.0%, right 50.0%",
         "4 pictures scored 93% to 100%: mean 95.0%, right 75.0%",
     ]
-    heights = {kind: [] for kind in ("right", "gap", "amount")}
+    heights = {kind: [] for kind in ("right", "wrong", "amount")}
     for bar in drawing.iter("rect"):
         heights[bar.attrib["class"]].append(float(bar.attrib["height"]))
+    assert [group.attrib.get("class") for group in drawing.iter("g")] == ["few", "few"]
     assert heights["right"] == pytest.approx([150, 225])
-    assert heights["gap"] == pytest.approx([0, 60], abs=0.1)
+    assert heights["wrong"] == pytest.approx([0, 60], abs=0.1)
     assert heights["amount"][0] == pytest.approx(heights["amount"][1] / 2)
 
 

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from modelscope_beit.evaluation.markup import name, percent, shortened, text
+from modelscope_beit.evaluation.markup import name, path, percent, shortened, text, width_of
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -46,6 +46,12 @@ def test_name__is_one_element(hostile: str) -> None:
     assert (reader.tags, reader.words) == ([("bdi", [])], hostile)
 
 
+def test_path__may_break_after_its_folders_and_stays_text() -> None:
+    reader = Reader(path("a/</bdi><b>/c.png"))
+    assert reader.words == "a/</bdi><b>/c.png"
+    assert [tag for tag, _ in reader.tags] == ["bdi", "wbr", "wbr", "wbr"]
+
+
 def test_text__replaces_what_html_does_not_know() -> None:
     assert text("a\x00b\x1b[31m\udcffc\td") == "a\ufffdb\ufffd[31m\ufffdc\td"
 
@@ -56,6 +62,10 @@ def test_text__replaces_what_html_does_not_know() -> None:
 )
 def test_shortened__counts_what_is_seen(value: str, expected: str) -> None:
     assert shortened(value, 10) == expected
+
+
+def test_width_of__counts_what_is_seen() -> None:
+    assert (width_of("abc"), width_of("中文a")) == (3, 5)
 
 
 def test_percent__rounds() -> None:
