@@ -92,9 +92,9 @@ def open_segmentation_source(folder: Path) -> SegmentationSource:
     Raises CheckpointError for files that are missing or do not fit each other, SettingsError that lists everything in
     config.json that our network cannot express, UntrustedCodeError for pickles with code.
     """
+    settings = read_segmentation_config(read_json(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
     beside = read_transformers_folder(folder)
     assert isinstance(beside.recipe, ProcessorRecipe), "a folder of transformers has a processor's recipe"
-    settings = read_segmentation_config(read_json(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
     file = read_weights(beside.weights)
     tensors, mapped, dropped = from_transformers(file.tensors, settings, str(beside.weights))
     return SegmentationSource(
@@ -133,6 +133,8 @@ def read_segmentation_config(config: Mapping[str, Any], where: str) -> Segmentat
     indices = "out_indices" if "out_indices" in config else "segmentation_indices"
     width, depth = root.integer("hidden_size", 768), root.integer("num_hidden_layers", 12)
     out_indices = read_numbers(root, indices)
+    if not all(-depth - 1 <= index <= depth for index in out_indices):
+        root.wrong(indices, f"numbers from 0 to num_hidden_layers, {depth}, are expected")
     values = {
         "image_size": image_size,
         "patch_size": patch,

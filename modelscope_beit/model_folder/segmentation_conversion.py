@@ -51,7 +51,7 @@ class SegmentationConverted:
         return {
             "source": f"{source.weights.name}: {source.title}",
             "digest": source.digest,
-            "keys": f"{len(source.mapped)} mapped, {len(source.dropped)} dropped (of training only)",
+            "keys": f"{len(source.mapped)} mapped, {len(source.dropped)} dropped (the logits do not need them)",
             "network": segmentation_in_words(self.settings.model),
             "classes": f"{len(self.settings.class_names):,}, names from {self.names_origin}",
             "read back": f"{len(source.tensors)} tensors, bit for bit what was to be written",

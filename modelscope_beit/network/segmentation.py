@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modelscope_beit.errors import ImageError
 from modelscope_beit.network.backbone import BeitBackbone
 from modelscope_beit.settings.segmentation import NUM_FEATURE_MAPS, SegmentationSettings
 
@@ -29,9 +30,16 @@ class SegmentationNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits (N, K, 4 rows, 4 columns) of images (N, 3, H, W), float, normalised.
 
-        Raises ImageError if H or W is no multiple of the patch.
+        Raises ImageError if H or W is no multiple of the patch, or less than two patches.
         """
-        logits: Tensor = self.head(self.neck(self.backbone.maps(images, self.settings.feature_blocks)))
+        maps = self.backbone.maps(images, self.settings.feature_blocks)
+        if min(maps[0].shape[2:]) < 2:
+            height, width = images.shape[2:]
+            raise ImageError(
+                f"Expected at least two patches of {self.settings.backbone.patch_size} pixels along each side, "
+                f"got {height}x{width} pixels."
+            )
+        logits: Tensor = self.head(self.neck(maps))
         return logits
 
 

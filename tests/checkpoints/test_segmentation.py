@@ -118,6 +118,7 @@ def test_read_segmentation_config__reads_old_files_and_defaults() -> None:
     [
         ({"out_indices": None}, "out_indices is None: a list of whole numbers"),
         ({"out_indices": [1, 2, 3]}, "4 numbers"),
+        ({"out_indices": [1, 2, 3, 13]}, "numbers from 0 to num_hidden_layers, 12"),
         ({"image_size": [640, 320]}, "only square pictures"),
         ({"patch_size": [16, 8]}, "only square patches"),
         ({"use_shared_relative_position_bias": True}, "shared or per layer"),

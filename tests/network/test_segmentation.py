@@ -50,6 +50,11 @@ def test_forward__no_multiple_of_the_patch_is_an_error() -> None:
         ours(transformers_segmentation())(torch.zeros(1, 3, 32, 33))
 
 
+def test_forward__one_patch_is_too_little() -> None:
+    with pytest.raises(ImageError, match="two patches of 4 pixels along each side, got 32x4"):
+        ours(transformers_segmentation())(torch.zeros(1, 3, 32, 4))
+
+
 def test_four_scales__halves_an_odd_map_downwards() -> None:
     maps = FourScales(8)([torch.zeros(1, 8, 5, 3)] * 4)
     assert [tuple(features.shape[2:]) for features in maps] == [(20, 12), (10, 6), (5, 3), (2, 1)]
