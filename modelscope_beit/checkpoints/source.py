@@ -80,6 +80,7 @@ class _Request:
     family: Family | None
     image_size: tuple[int, int] | None
     num_classes: int | None
+    configuration: FolderSettings | None
 
 
 def open_source(
@@ -88,17 +89,19 @@ def open_source(
     family: Family | None = None,
     image_size: tuple[int, int] | None = None,
     num_classes: int | None = None,
+    configuration: FolderSettings | None = None,
 ) -> Source:
     """Returns what a checkpoint holds: a weight file of unilm, timm, transformers, mmcls, mmpretrain or ModelScope,
     or a folder of transformers, timm or ModelScope.
 
     family: what a file without a configuration is, where its name does not tell. image_size: (height, width) in
     pixels that positions and steps are changed to. num_classes: of the fresh head that a file without one gets (1000).
+    configuration: of a ModelScope folder, where it is not read from its configuration.json.
     Raises CheckpointError, naming the file, for what is missing, unknown or contradicts itself, UntrustedCodeError for
     pickles with code, SettingsError for a configuration that cannot be read.
     """
     path = Path(path).expanduser()
-    request = _Request(family, image_size, num_classes)
+    request = _Request(family, image_size, num_classes, configuration)
     try:
         opened = _open_folder(path, request) if path.is_dir() else _open_file(path, request)
     except CheckpointError as error:
@@ -120,13 +123,21 @@ def open_source(
     )
 
 
+def read_folder_configuration(folder: Path) -> FolderSettings | None:
+    """Returns what configuration.json says; None if a folder has none, or one without a network in it.
+
+    Hub mirrors of transformers models have one of the latter kind.
+    """
+    file = folder / names.CONFIGURATION_FILE
+    content = read_json(file) if file.is_file() else {}
+    has_network = isinstance(content.get("model"), dict) and "mm_model" in content["model"]
+    return read_configuration(content, str(file)) if has_network else None
+
+
 def _open_folder(folder: Path, request: _Request) -> _Opened:
-    configuration = folder / names.CONFIGURATION_FILE
-    # Hub mirrors of transformers models have a configuration.json too, but one without a network in it.
-    if configuration.is_file():
-        content = read_json(configuration)
-        if isinstance(content.get("model"), dict) and "mm_model" in content["model"]:
-            return _open_modelscope(folder, read_configuration(content, str(configuration)), request)
+    configuration = request.configuration or read_folder_configuration(folder)
+    if configuration is not None:
+        return _open_modelscope(folder, configuration, request)
     if (folder / CONFIG_FILE).is_file():
         config = read_json(folder / CONFIG_FILE)
         if "model_type" in config:
@@ -137,7 +148,16 @@ def _open_folder(folder: Path, request: _Request) -> _Opened:
         f"Expected a model folder at {folder}: {names.CONFIGURATION_FILE} with model.mm_model (ModelScope), "
         f"or {CONFIG_FILE} with model_type (transformers) or architecture (timm); "
         f"there are {', '.join(sorted(entry.name for entry in folder.iterdir())[:8]) or 'no files'}. "
-        f"A single weight file can be given by its own path."
+        f"A single weight file can be given by its own path.{_advice_on_code(folder)}"
+    )
+
+
+def _advice_on_code(folder: Path) -> str:
+    if not (folder / names.MM_CONFIGURATION_FILE).is_file():
+        return ""
+    return (
+        f" Its {names.MM_CONFIGURATION_FILE} is Python code, which is not run unasked: read it, and if you trust it, "
+        f"use {names.COMMAND} describe --trust-remote-code."
     )
 
 

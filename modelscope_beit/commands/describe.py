@@ -1,7 +1,7 @@
 """Say what is in a model folder or a weight file: network, classes, preprocessing, format, digest, sizes.
 
-Nothing is executed and the network is not run. Weights of unilm, timm, transformers, mmcls and mmpretrain are
-recognised by their key names.
+Nothing is executed, unless --trust-remote-code allows a config.py to run; the network is not run either. Weights of
+unilm, timm, transformers, mmcls and mmpretrain are recognised by their key names.
 
 Examples:
   beit describe embedded
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL_OR_FILE", help="a model folder, a weight file, a hub id, or the word embedded"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, with all class names")
+    parser.add_argument("--trust-remote-code", action="store_true", help="allow a model folder to run its config.py")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,7 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     from modelscope_beit.model_folder.segmentation import segmentation_kind
     from modelscope_beit.model_folder.segmentation_description import describe_segmentation
 
-    description = describe(path) if segmentation_kind(path) is None else describe_segmentation(path)
+    description = (
+        describe(path, trust_remote_code=arguments.trust_remote_code)
+        if segmentation_kind(path) is None
+        else describe_segmentation(path)
+    )
     if arguments.json:
         print(json.dumps(description.as_json(), indent=2, ensure_ascii=False))
         return 0

@@ -5,10 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelscope_beit import names
-from modelscope_beit.checkpoints.source import open_source
+from modelscope_beit.checkpoints.files import file_digest, read_weights
+from modelscope_beit.checkpoints.source import open_source, read_folder_configuration
 from modelscope_beit.model_folder.card import architecture_in_words, steps_in_words
+from modelscope_beit.model_folder.opening import find_class_names, find_weight_file, read_folder_settings
+from modelscope_beit.settings.any_model import AnyModelSettings
+from modelscope_beit.settings.configuration import FolderSettings
+from modelscope_beit.settings.foreign_steps import ForeignSteps, Preprocessing, write_preprocessing
 from modelscope_beit.settings.model import ModelSettings
-from modelscope_beit.settings.preprocessing import Step, write_steps
+
+# What batch normalisation counts while training goes on.
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
@@ -21,10 +28,10 @@ class Description:
 
     path: Path
     title: str
-    settings: ModelSettings
+    settings: AnyModelSettings
     num_parameters: int
     class_names: tuple[str, ...] | None
-    preprocessing: tuple[Step, ...]
+    preprocessing: Preprocessing
     layout: str
     weights: Path
     digest: str
@@ -52,7 +59,7 @@ class Description:
             "network": dataclasses.asdict(self.settings),
             "num_parameters": self.num_parameters,
             "class_names": None if self.class_names is None else list(self.class_names),
-            "preprocessing": write_steps(self.preprocessing),
+            "preprocessing": write_preprocessing(self.preprocessing),
             "layout": self.layout,
             "weights": self.weights.name,
             "digest": self.digest,
@@ -68,13 +75,21 @@ class Description:
         return "\n".join([f"{self.settings.num_classes}", *first, *dots])
 
 
-def describe(path: Path) -> Description:
+def describe(path: Path, *, trust_remote_code: bool = False) -> Description:
     """Returns what a weight file, a model folder, or a folder of transformers or timm holds.
 
-    Raises CheckpointError or SettingsError for what cannot be read, as opening it would.
+    trust_remote_code: run a config.py, which goes before configuration.json; otherwise it is passed over, and noted.
+    Raises CheckpointError, ModelFolderError or SettingsError for what cannot be read, as opening it would.
     """
-    source = open_source(path)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    has_code = (path / names.MM_CONFIGURATION_FILE).is_file()
+    if has_code and trust_remote_code:
+        configuration: FolderSettings | None = read_folder_settings(path, trust_remote_code=True)
+    else:
+        configuration = read_folder_configuration(path)
+    notes = (_note_on_code(was_run=trust_remote_code),) if has_code else ()
+    if configuration is not None and not _is_native(configuration):
+        return _describe_foreign(path, configuration, notes)
+    source = open_source(path, configuration=configuration)
     return Description(
         path=path,
         title=source.description,
@@ -85,15 +100,46 @@ def describe(path: Path) -> Description:
         layout=source.layout,
         weights=source.weights,
         digest=source.digest,
-        files={file.name: file.stat().st_size for file in files if file.is_file()},
-        notes=tuple(_notes(path)),
+        files=_files(path),
+        notes=notes,
     )
 
 
-def _notes(path: Path) -> list[str]:
-    if not (path / names.MM_CONFIGURATION_FILE).is_file():
-        return []
-    return [
+def _describe_foreign(folder: Path, configuration: FolderSettings, notes: tuple[str, ...]) -> Description:
+    """Describes a folder that timm or mmcls has parts in, by its files; neither needs to be installed."""
+    weights = read_weights(find_weight_file(folder))
+    trained = [tensor for key, tensor in weights.tensors.items() if not key.endswith(_STATISTICS)]
+    num_parameters = sum(tensor.numel() for tensor in trained)
+    classes = configuration.model.num_classes
+    return Description(
+        path=folder,
+        title=f"{weights.path.name}: ModelScope folder; {classes} classes, {num_parameters / 1e6:.1f} M parameters",
+        settings=configuration.model,
+        num_parameters=num_parameters,
+        class_names=find_class_names(folder, configuration, weights),
+        preprocessing=configuration.preprocessing,
+        layout="that of the library that builds the network",
+        weights=weights.path,
+        digest=file_digest(weights.path),
+        files=_files(folder),
+        notes=notes,
+    )
+
+
+def _is_native(configuration: FolderSettings) -> bool:
+    return isinstance(configuration.model, ModelSettings) and not isinstance(configuration.preprocessing, ForeignSteps)
+
+
+def _files(path: Path) -> dict[str, int]:
+    """Returns name -> bytes."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return {file.name: file.stat().st_size for file in files if file.is_file()}
+
+
+def _note_on_code(*, was_run: bool) -> str:
+    if was_run:
+        return f"{names.MM_CONFIGURATION_FILE} is Python code. It was run; above is what it says."
+    return (
         f"{names.MM_CONFIGURATION_FILE} is Python code. It was not run, and the folder opens only with "
         f"trust_remote_code=True; above is what {names.CONFIGURATION_FILE} says."
-    ]
+    )

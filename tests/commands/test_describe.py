@@ -61,6 +61,10 @@ def test_describe__code_is_not_run(tiny_model_folder, tmp_path, capsys):
     assert run(tiny_model_folder) == 0
     assert "config.py is Python code. It was not run" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "was_run").exists()
+    # It sets no model, which is told after it has run.
+    with pytest.raises(ModelFolderError, match="must set `model`"):
+        run(tiny_model_folder, "--trust-remote-code")
+    assert (tmp_path / "was_run").exists()
 
 
 def test_describe__nothing_to_describe(tmp_path):

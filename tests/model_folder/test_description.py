@@ -1,8 +1,14 @@
 """What is said about folders of other libraries; transformers itself writes one."""
 
+import copy
+import json
+
 import pytest
 import torch
+from torch import nn
 
+import helpers
+from modelscope_beit.errors import CheckpointError
 from modelscope_beit.model_folder.description import describe
 
 
@@ -31,3 +37,51 @@ def test_describe__class_names_that_do_not_fit_are_told(tiny_model_folder, tiny_
     described = describe(tiny_model_folder)
     assert described.class_names is None
     assert "1 class names are left out" in described.title
+
+
+CONFIG_PY = """
+open({witness!r}, "w").close()
+model = {model!r}
+data = dict(test=dict(pipeline={steps!r}))
+"""
+
+
+@pytest.fixture
+def witness(tiny_model_folder, tmp_path):
+    """A file that the folder's config.py writes. It shows pictures of 40 pixels, of which 32 are taken."""
+    steps = copy.deepcopy(helpers.TINY_CONFIGURATION["preprocessor"]["val"])
+    steps[1]["size"] = [40, -1]
+    model, file = helpers.TINY_CONFIGURATION["model"]["mm_model"], tmp_path / "was_run"
+    (tiny_model_folder / "config.py").write_text(CONFIG_PY.format(model=model, steps=steps, witness=str(file)))
+    return file
+
+
+def test_describe__code_is_run_on_trust_only(tiny_model_folder, witness):
+    described = describe(tiny_model_folder)
+    assert "size (36, -1)" in described.in_words()["input"] and "was not run" in described.notes[0]
+    assert not witness.exists()
+    described = describe(tiny_model_folder, trust_remote_code=True)
+    assert "size (40, -1)" in described.in_words()["input"] and "was run" in described.notes[0]
+    assert witness.exists()
+
+
+def test_describe__a_folder_of_code_alone(tiny_model_folder, witness):
+    (tiny_model_folder / "configuration.json").unlink()
+    with pytest.raises(CheckpointError, match="config.py is Python code.*--trust-remote-code"):
+        describe(tiny_model_folder)
+    assert not witness.exists()
+    assert describe(tiny_model_folder, trust_remote_code=True).class_names == helpers.TINY_CLASSES
+
+
+def test_describe__a_network_of_mmcls_by_its_files(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2))
+    torch.save({"state_dict": network.state_dict(), "meta": {"CLASSES": ["cat", "dog"]}}, tmp_path / "pytorch_model.pt")
+    head = {"type": "LinearClsHead", "num_classes": 2, "in_channels": 8, "loss": {"type": "CrossEntropyLoss"}}
+    mm_model = {"type": "ImageClassifier", "backbone": {"type": "ResNet", "depth": 18}, "neck": None, "head": head}
+    content = helpers.TINY_CONFIGURATION | {"model": {"type": "ClassificationModel", "mm_model": mm_model}}
+    (tmp_path / "configuration.json").write_text(json.dumps(content))
+    described = describe(tmp_path)
+    assert described.num_parameters == sum(weight.numel() for weight in network.parameters())
+    assert described.class_names == ("cat", "dog")
+    assert "ResNet" in described.in_words()["network"] and "CenterCrop crop_size 32" in described.in_words()["input"]
+    assert json.loads(json.dumps(described.as_json()))["network"]["mm_model"]["backbone"]["depth"] == 18
