@@ -1,14 +1,14 @@
 """`train.optimizer`: the optimizer by its torch name, and which parameter gets which learning rate and weight decay.
 
-Keys are those of mmcv 1.7.2 (runner/optimizer) and of torch.optim; layer-wise decay is spelled as in mmpretrain and
-mmsegmentation. Standard library only; what comes of it: training/parameter_groups.py.
+Keys are those of mmcv 1.7.2 (runner/optimizer) and of torch.optim, for Lamb of mmcls 0.25; layer-wise decay is spelled
+as in mmpretrain and mmsegmentation. Standard library only; what comes of it: training/parameter_groups.py.
 """
 
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from modelscope_beit.settings.intervals import BELOW_ONE, NOT_NEGATIVE, SHARE, is_number_in, number_in
+from modelscope_beit.settings.intervals import BELOW_ONE, NOT_NEGATIVE, POSITIVE, SHARE, is_number_in, number_in
 from modelscope_beit.settings.parameter_rules import (
     LayerDecay,
     ParamwiseSettings,
@@ -30,8 +30,8 @@ LAYER_DECAY_CONSTRUCTORS = (
 class OptimizerSettings:
     """An optimizer before it meets a network.
 
-    kind: a class of torch.optim. options: its further arguments, only those that were given. parameter_rules and
-    layer_decay: factors on lr and weight_decay, parameter by parameter; None: no layer-wise decay.
+    kind: a class of torch.optim, or Lamb. options: its further arguments, only those that were given.
+    parameter_rules and layer_decay: factors on lr and weight_decay, parameter by parameter; None: no layer-wise decay.
     """
 
     kind: str
@@ -91,9 +91,7 @@ def _read_rules(section: Section) -> tuple[ParamwiseSettings, LayerDecay | None]
 
 
 def _refuse_kind(section: Section, name: str) -> None:
-    if name == "Lamb":
-        section.foreign("type", f"native are {', '.join(_KINDS)}")
-    elif name in _UNSUITABLE:
+    if name in _UNSUITABLE:
         section.wrong("type", f"{_UNSUITABLE[name]}; expected: {', '.join(_KINDS)}")
     else:
         section.wrong("type", _expected(name, tuple(_KINDS)))
@@ -112,6 +110,10 @@ def _flag(section: Section, name: str) -> bool:
 
 def _not_negative(section: Section, name: str) -> float:
     return number_in(section, name, None, NOT_NEGATIVE)
+
+
+def _positive(section: Section, name: str) -> float:
+    return number_in(section, name, None, POSITIVE)
 
 
 def _share(section: Section, name: str) -> float:
@@ -135,7 +137,7 @@ def _betas(section: Section, name: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """lr, weight_decay: torch's defaults. options: name -> how its value is read."""
+    """lr, weight_decay: the optimizer's own defaults. options: name -> how its value is read."""
 
     lr: float
     weight_decay: float
@@ -157,6 +159,7 @@ _KINDS = {
         1e-2, 0.0, {"lr_decay": _not_negative, "initial_accumulator_value": _not_negative, "eps": _not_negative}
     ),
     "Adadelta": _Kind(1.0, 0.0, {"rho": _share, "eps": _not_negative}),
+    "Lamb": _Kind(1e-3, 1e-2, _ADAM | {"max_grad_norm": _positive, "trust_clip": _flag, "always_adapt": _flag}),
     "Adafactor": _Kind(1e-2, 0.0, {"beta2_decay": _not_positive, "d": _not_negative}),
     "ASGD": _Kind(1e-2, 0.0, {"lambd": _not_negative, "alpha": _not_negative, "t0": _not_negative}),
 }

@@ -1,12 +1,14 @@
 """Builds the optimizer, and reads and writes the rates of its groups. torch only."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.optimizer import OptimizerSettings
+from modelscope_beit.training.lamb import Lamb
 from modelscope_beit.training.parameter_groups import parameter_groups
 
 # Kinds with a fused kernel on processors and on GPUs, from torch 2.6 on.
@@ -22,7 +24,7 @@ def build_optimizer(classifier: nn.Module, settings: OptimizerSettings, *, fused
     options = dict(settings.options)
     if fused and settings.kind in _FUSED_KINDS:
         options["fused"] = True
-    kind = getattr(torch.optim, settings.kind)
+    kind: Any = Lamb if settings.kind == "Lamb" else getattr(torch.optim, settings.kind)
     optimizer: torch.optim.Optimizer = kind(
         parameter_groups(classifier, settings), lr=settings.lr, weight_decay=settings.weight_decay, **options
     )

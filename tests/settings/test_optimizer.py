@@ -105,6 +105,7 @@ def test_read_optimizer__without_rules(paramwise):
         ({"type": "AdamW", "betas": [0.9, 1.0]}, "betas is [0.9, 1.0]: two numbers are expected, each a number from 0"),
         ({"type": "AdamW", "betas": 0.9}, "betas is 0.9: two numbers"),
         ({"type": "AdamW", "amsgrad": 1}, "amsgrad is 1: true or false is expected"),
+        ({"type": "Lamb", "max_grad_norm": 0}, "max_grad_norm is 0: a number above 0 is expected"),
         ({"type": "Adadelta", "rho": 1.1}, "rho is 1.1: a number from 0 to 1 is expected"),
         ({"type": "SGD", "nesterov": True}, "nesterov is True: it needs a momentum above 0"),
         ({"type": "SGD", "momentum": 0.9, "dampening": 0.1, "nesterov": True}, "nesterov is True: it needs"),
@@ -128,10 +129,17 @@ def test_read_optimizer__what_is_wrong(config, sentence):
     assert told.startswith(f"train.optimizer.{sentence}")
 
 
-def test_read_optimizer__what_only_mmcls_has():
-    _, problems = read(type="Lamb", lr=0.005)
-    assert problems.foreign[0].startswith("train.optimizer.type is 'Lamb': native are AdamW, ")
-    assert not problems.wrong
+@pytest.mark.openmmlab
+def test_read_optimizer__lamb_is_mmclss():
+    theirs = pytest.importorskip("mmcls.core.optimizers.lamb", reason="mmcls is the oracle").Lamb
+    given = {"betas": [0.8, 0.9], "eps": 1e-5, "max_grad_norm": 2.0, "trust_clip": True, "always_adapt": True}
+    settings, problems = read(type="Lamb", **given)
+    defaults = inspect.signature(theirs).parameters
+    assert (settings.lr, settings.weight_decay) == (defaults["lr"].default, defaults["weight_decay"].default)
+    # Nobody switches these off.
+    assert defaults.keys() - given.keys() == {"params", "lr", "weight_decay", "bias_correction", "grad_averaging"}
+    assert settings.options == {**given, "betas": (0.8, 0.9)}
+    assert problems == Problems()
 
 
 def test_read_optimizer__keys_that_nobody_reads():

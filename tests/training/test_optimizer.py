@@ -21,6 +21,7 @@ CONFIGURATIONS = [
     {"type": "Adamax", "lr": 1e-3},
     {"type": "Adafactor", "lr": 1e-3, "beta2_decay": -0.7},
     {"type": "ASGD", "lr": 1e-3, "alpha": 0.6},
+    {"type": "Lamb", "lr": 1e-2, "weight_decay": 0.02, "max_grad_norm": 5.0},
 ]
 
 
@@ -44,6 +45,7 @@ def step(network, optimizer, steps=3):
 @pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda config: config["type"])
 def test_build_optimizer__steps_as_mmcv_s(tiny_classifier, config, fused):
     runner = pytest.importorskip("mmcv.runner", reason="mmcv is the oracle")
+    pytest.importorskip("mmcls.core", reason="mmcls has Lamb")
     rules = {"paramwise_cfg": {"custom_keys": {"head": {"lr_mult": 3.0}}}} if "lr" in config else {}
     start = {name: tensor.clone() for name, tensor in tiny_classifier.state_dict().items()}
     ours = step(tiny_classifier, build_optimizer(tiny_classifier, read(config | rules), fused=fused))
