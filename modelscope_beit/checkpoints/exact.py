@@ -1,15 +1,17 @@
 """Weights for a network whose names they have already: nothing is recognised, renamed or resized. torch only."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from modelscope_beit.checkpoints.files import read_weights
 from modelscope_beit.errors import CheckpointError
-from modelscope_beit.names import HEAD_PREFIX
 
 _NUM_KEYS_SHOWN = 8
+# What a loss of mmcls counts while it trains (SeesawLoss): no weight, and not there before training.
+_LOSS_PREFIX = "head.compute_loss."
 
 
 @dataclass(frozen=True)
@@ -20,18 +22,22 @@ class ExactlyLoaded:
     initialised: tuple[str, ...]
 
 
-def load_exactly(network: nn.Module, path: str | os.PathLike[str], *, new_head: bool = False) -> ExactlyLoaded:
+def load_exactly(network: nn.Module, path: str | os.PathLike[str], *, new_head: str | None = None) -> ExactlyLoaded:
     """Copies the weights of a file into a network.
 
-    new_head: a head that the file lacks, or has for another number of classes, keeps the values that it has.
+    new_head: how the names of the head begin, if it keeps the values that it has where the file lacks it, or has it
+        for another number of classes. None: it has to be there.
     Raises CheckpointError with three lists (missing, unexpected, wrongly shaped) if anything else is left over.
     """
-    found, expected = dict(read_weights(path).tensors), network.state_dict()
-    if new_head:
+    expected = network.state_dict()
+    found = {key: tensor for key, tensor in read_weights(path).tensors.items() if _is_wanted(key, tensor, expected)}
+    # A loss that has not counted yet begins with what it has.
+    expected = {key: tensor for key, tensor in expected.items() if key in found or not key.startswith(_LOSS_PREFIX)}
+    if new_head is not None:
         # Only as a whole: half an old head under half a new one would be neither.
-        own = {key for key in expected if key.startswith(HEAD_PREFIX)}
+        own = {key for key in expected if key.startswith(new_head)}
         if any(key not in found or found[key].shape != expected[key].shape for key in own):
-            found = {key: tensor for key, tensor in found.items() if not key.startswith(HEAD_PREFIX)}
+            found = {key: tensor for key, tensor in found.items() if not key.startswith(new_head)}
             expected = {key: tensor for key, tensor in expected.items() if key not in own}
     missing = [key for key in expected if key not in found]
     unexpected = [key for key in found if key not in expected]
@@ -48,7 +54,13 @@ def load_exactly(network: nn.Module, path: str | os.PathLike[str], *, new_head: 
             f"\n- wrongly shaped: {_listed(wrongly_shaped)}"
         )
     network.load_state_dict(found, strict=False)
-    return ExactlyLoaded(len(found), tuple(key for key in network.state_dict() if key not in found))
+    initialised = [key for key in network.state_dict() if key not in found and not key.startswith(_LOSS_PREFIX)]
+    return ExactlyLoaded(len(found), tuple(initialised))
+
+
+def _is_wanted(key: str, tensor: Tensor, expected: Mapping[str, Tensor]) -> bool:
+    """Tells whether a tensor of a file counts: not if it is of a loss that the network has not, or of other classes."""
+    return not key.startswith(_LOSS_PREFIX) or (key in expected and tensor.shape == expected[key].shape)
 
 
 def _listed(names: list[str]) -> str:

@@ -70,7 +70,7 @@ def load_start_network(settings: AnyModelSettings, weights: Path) -> StartNetwor
         tensors = {key: tensor.clone() for key, tensor in conversion.tensors.items()}
         return StartNetwork(classifier_with(settings, tensors), len(conversion.mapped), conversion.initialised)
     network = build_network(settings)
-    loaded = load_exactly(network, weights, new_head=True)
+    loaded = load_exactly(network, weights, new_head=network.head_prefix)
     return StartNetwork(network, loaded.num_mapped, loaded.initialised)
 
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from modelscope_beit.names import HEAD_PREFIX
 from modelscope_beit.network.backbone import BeitBackbone
 from modelscope_beit.network.blocks import Block
 from modelscope_beit.network.head import ClassificationHead
@@ -17,10 +18,14 @@ class Classifier(nn.Module):
 
     computes_losses: whether it also gives the loss of each sample (N,) when it gets targets beside the images:
     networks of mmcls do, because some of its heads make losses of more than logits.
+    is_multi_label: whether its probabilities are sigmoids of the logits, one for each class, and not a softmax.
+    head_prefix: how the names of the weights begin that stand for the classes.
     """
 
     settings: AnyModelSettings
     computes_losses = False
+    is_multi_label = False
+    head_prefix = HEAD_PREFIX
 
     def pooled(self, images: Tensor) -> Tensor:
         """Returns what the head gets of each picture, as one feature, (N, C)."""

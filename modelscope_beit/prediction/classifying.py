@@ -20,9 +20,10 @@ class TopClasses(NamedTuple):
 def class_probabilities(network: nn.Module, images: torch.Tensor) -> np.ndarray:
     """Returns the class probabilities (N, K) of a batch, float32, each row summing to 1.
 
-    network: images -> logits, in eval mode: a classifier or its inference form.
+    network: images -> logits, in eval mode: a classifier or its inference form. One that is_multi_label has a
+        probability of its own for each class.
     images: (N, 3, H, W), normalised, on any device; they are moved to the network's device and precision.
-    The softmax runs in float64 on the logits as the network gave them, so the result is the exact softmax
+    Softmax and sigmoid run in float64 on the logits as the network gave them, so the result is exact, and
     rounded once: within 1e-7 of the stock pipeline's float32 softmax, and the same on every device.
     """
     parameter = next(network.parameters(), None)
@@ -31,7 +32,9 @@ def class_probabilities(network: nn.Module, images: torch.Tensor) -> np.ndarray:
     with torch.inference_mode():
         logits = network(images)
     # To the processor first: not every accelerator has float64.
-    probabilities: np.ndarray = logits.cpu().double().softmax(dim=1).float().numpy()
+    logits = logits.cpu().double()
+    scores = logits.sigmoid() if getattr(network, "is_multi_label", False) else logits.softmax(dim=1)
+    probabilities: np.ndarray = scores.float().numpy()
     return probabilities
 
 

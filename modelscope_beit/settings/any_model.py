@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import cast
+from typing import Any, cast
 
 from modelscope_beit.settings.foreign_models import (
     TIMM_BACKBONE,
     MmclsModelSettings,
     TimmModelSettings,
+    head_has_layers,
     read_timm_model,
     write_timm_model,
 )
@@ -74,21 +75,28 @@ def _collect_mmcls_model(
     if classifier.get("type", CLASSIFIER) != CLASSIFIER:
         classifier.wrong("type", f"{CLASSIFIER!r} is expected")
         return None
-    if classifier.section("backbone") is None:
+    backbone, head = classifier.section("backbone"), classifier.section("head")
+    if backbone is None or head is None:
         return None
-    num_classes = _num_classes(mm_model, path, problems)
+    # Scripts for all models of the hub write the number into the head, whatever head that is.
+    is_in_head = head_has_layers(mm_model) or "num_classes" in head.mapping
+    num_classes = _count(head if is_in_head else backbone)
     if num_classes is None:
         return None
-    whole = cast(dict[str, object], plain(mm_model)) | {"type": CLASSIFIER}
-    return MmclsModelSettings(whole, num_classes, reasons)
+    whole = cast(dict[str, Any], plain(mm_model)) | {"type": CLASSIFIER}
+    if not head_has_layers(mm_model):
+        whole["head"].pop("num_classes", None)
+    return MmclsModelSettings(whole, num_classes, reasons).with_num_classes(num_classes)
 
 
 def _num_classes(mm_model: Mapping[str, object], path: str, problems: Problems) -> int | None:
     """Returns the class count of the head; None after noting that there is none."""
     head = Section(mm_model, path, problems).section("head")
-    if head is None:
-        return None
-    count = head.integer("num_classes", 0)
-    if count < 1:
-        head.wrong("num_classes", "a number of at least 1 is expected")
+    return None if head is None else _count(head)
+
+
+def _count(section: Section) -> int | None:
+    count = section.integer("num_classes", 0)
+    if count < 1 and type(section.mapping.get("num_classes", 0)) is int:
+        section.wrong("num_classes", "a number of at least 1 is expected")
     return count if count >= 1 else None

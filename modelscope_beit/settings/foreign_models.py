@@ -11,6 +11,8 @@ from modelscope_beit.settings.problems import Section, plain
 TIMM_BACKBONE = "TIMMBackbone"
 _POOLING = "GlobalAveragePooling"
 _HEAD = "LinearClsHead"
+# These heads of mmcls get the classes' logits from a backbone that ends in them, such as VGG.
+_HEADS_WITHOUT_LAYERS = ("ClsHead", "MultiLabelClsHead")
 # Where mmcls's TIMMBackbone would get weights from; here they are those of the model folder.
 _SOURCES_OF_WEIGHTS = ("pretrained", "checkpoint_path")
 # mmcls's own deviation of the fresh weights of a LinearClsHead.
@@ -70,8 +72,15 @@ class MmclsModelSettings:
     def with_num_classes(self, num_classes: int) -> "MmclsModelSettings":
         """Returns the same settings for another number of classes."""
         mm_model = deepcopy(self.mm_model)
-        cast(dict[str, object], mm_model["head"])["num_classes"] = num_classes
+        part = "head" if head_has_layers(mm_model) else "backbone"
+        cast(dict[str, object], mm_model[part])["num_classes"] = num_classes
         return replace(self, mm_model=mm_model, num_classes=num_classes)
+
+
+def head_has_layers(mm_model: Mapping[str, object]) -> bool:
+    """Tells whether the head makes the classes' logits, and so has their number; otherwise the backbone does."""
+    head = mm_model.get("head")
+    return not (isinstance(head, Mapping) and head.get("type") in _HEADS_WITHOUT_LAYERS)
 
 
 def read_timm_model(

@@ -41,9 +41,10 @@ def build_loss(
     class_counts: (K,) training samples of each class, for class_weight "balanced".
     Raises SettingsError if weights are not one for each class, if "balanced" has no counts, if smoothing leaves the
     right class less than the others, or if the loss has one right class per picture in mind and the data have several.
+    A loss of mmcls is an nn.Module: it may have a state.
     """
     if is_multi_label:
-        _refuse_single_label_loss(settings)
+        refuse_single_label_loss(settings)
     if isinstance(settings, LabelSmoothLoss):
         elements = _smoothed(settings, num_classes)
     elif isinstance(settings, CrossEntropyLoss):
@@ -53,9 +54,9 @@ def build_loss(
     elif isinstance(settings, ForeignLoss):
         require_mmcls(f"for the loss {settings.config['type']}")
         # mmcls is an extra.
-        from modelscope_beit.openmmlab.losses import build_foreign_loss
+        from modelscope_beit.openmmlab.losses import ForeignLossFunction
 
-        return build_foreign_loss(settings)
+        return ForeignLossFunction(settings, num_classes)
     else:
         elements = _asymmetric(settings)
     has_mean_over_classes = getattr(settings, "reduction", "mean") == "none"
@@ -84,7 +85,7 @@ def balanced_weights(class_counts: Sequence[int] | Tensor) -> Tensor:
 def _cross_entropy(
     settings: CrossEntropyLoss, num_classes: int, class_counts: Sequence[int] | Tensor | None
 ) -> LossFunction:
-    weight = _class_weight(settings.class_weight, num_classes, class_counts)
+    weight = class_factors(settings.class_weight, num_classes, class_counts)
     if not settings.use_sigmoid:
 
         def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -177,9 +178,13 @@ def _beside(factors: Tensor | None, logits: Tensor) -> Tensor | None:
     return None if factors is None else factors.to(logits.device)
 
 
-def _class_weight(
+def class_factors(
     wanted: tuple[float, ...] | str | None, num_classes: int, class_counts: Sequence[int] | Tensor | None
 ) -> Tensor | None:
+    """Returns the weights (K,) of the classes that a loss asks for: its own ones, or "balanced".
+
+    class_counts: (K,) training samples of each class. Raises SettingsError if either is not one for each class.
+    """
     if wanted != BALANCED:
         assert not isinstance(wanted, str), f"the reader lets no other word pass than {BALANCED!r}"
         return _factors(wanted, num_classes, "class_weight")
@@ -203,7 +208,8 @@ def _factors(values: tuple[float, ...] | None, num_classes: int, name: str) -> T
     return torch.tensor(values, dtype=torch.float32)
 
 
-def _refuse_single_label_loss(settings: LossSettings) -> None:
+def refuse_single_label_loss(settings: LossSettings) -> None:
+    """Raises SettingsError for a loss that has one right class per picture in mind."""
     is_softmax_cross_entropy = isinstance(settings, CrossEntropyLoss) and not settings.use_sigmoid
     if is_softmax_cross_entropy or isinstance(settings, LabelSmoothLoss) and settings.mode != "multi_label":
         raise SettingsError(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modelscope_beit import names
 from modelscope_beit.checkpoints.files import write_atomically
@@ -35,6 +35,7 @@ def pass_milestones(run: Run, num_iterations: int, *, is_last: bool) -> None:
     is_saving_due |= is_last
     if is_validation_due or is_saving_due or _is_end(run):
         check_losses(run)
+        _share_statistics(run)
     best = {}
     if is_validation_due and run.job.recipe.validates and run.job.validation is not None:
         best = _validate(run)
@@ -122,6 +123,20 @@ def _tell_early_end(run: Run, folder: RunFolder) -> None:
     if card.exists():
         text = _card(run, folder.record["best"])
         write_atomically(card, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+@torch.no_grad()
+def _share_statistics(run: Run) -> None:
+    """Gives all processes what batch norm, or a loss, has counted in the first one.
+
+    So they measure with equal networks, and go on from here as they would from the checkpoint. mmcls does the former
+    (mmcv's EvalHook, broadcast_bn_buffer).
+    """
+    for module in (run.network, run.loss_of):
+        if isinstance(module, nn.Module):
+            trained = {name for name, _ in module.named_parameters()}
+            state = module.state_dict()
+            run.processes.take_over(tensor for name, tensor in state.items() if name not in trained)
 
 
 def _is_end(run: Run) -> bool:
@@ -233,7 +248,7 @@ def _log_validation_loss(run: Run) -> None:
 
 def _save(run: Run, best: dict[str, Any], *, is_regular: bool) -> None:
     """Writes what is due: the newest checkpoint, the best one, and the model folder of the best or newest weights."""
-    state = capture(run.accelerator, run.network, run.optimizer, run.average, run.progress)
+    state = capture(run.accelerator, run.network, run.optimizer, run.average, run.progress, run.loss_of)
     with run.processes.together():
         if run.folder is not None:
             _write(run, run.folder, state, best, is_regular=is_regular)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed
+from torch import Tensor
 
 from modelscope_beit.errors import BeitError, TrainingError
 
@@ -48,6 +49,13 @@ class Processes:
         values: list[Any] = [None] * self._count
         torch.distributed.all_gather_object(values, value, group=self._group)
         return values
+
+    def take_over(self, tensors: Iterable[Tensor]) -> None:
+        """Fills tensors with the values that they have in the first process."""
+        for tensor in tensors if self._group is not None else ():
+            value = tensor.detach().cpu()
+            torch.distributed.broadcast(value, src=0, group=self._group)
+            tensor.copy_(value)
 
     @contextmanager
     def together(self) -> Iterator[None]:

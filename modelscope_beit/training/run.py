@@ -25,6 +25,8 @@ from modelscope_beit.model_folder.networks import (
 from modelscope_beit.network.classifier import Classifier
 from modelscope_beit.network.zero_head import zero_head
 from modelscope_beit.settings.evaluation import check_metrics
+from modelscope_beit.settings.foreign_models import MmclsModelSettings
+from modelscope_beit.settings.model import ModelSettings
 from modelscope_beit.training.acceleration import (
     choose_precision,
     is_sharded,
@@ -37,6 +39,7 @@ from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.losses import LossFunction, build_loss
 from modelscope_beit.training.optimizer import build_optimizer, momenta_of
+from modelscope_beit.training.own_losses import prepare_own_losses
 from modelscope_beit.training.processes import Processes
 from modelscope_beit.training.run_folder import RunFolder, newest_state
 from modelscope_beit.training.run_log import RunLog
@@ -88,8 +91,8 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
     _check_metrics(job)
     accelerator = open_accelerator(recipe)
     processes = Processes(accelerator.num_processes)
-    if recipe.ema is not None and is_sharded(accelerator):
-        raise SettingsError("The EMA hook and FSDP do not go together: shards are not averaged. Remove one of them.")
+    if is_sharded(accelerator):
+        _check_sharding(job)
     set_seed(recipe.seed, deterministic=recipe.deterministic)
     resumed = newest_state(Path(recipe.resume_from).expanduser()) if recipe.resume_from else None
     classifier, notes = _classifier(job, is_resumed=resumed is not None)
@@ -101,9 +104,9 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
     per_epoch, total = _lengths(job, accelerator.num_processes)
     # Processes drop different paths; everything else that is random is drawn from (seed, epoch, sample).
     set_seed(recipe.seed, device_specific=True, deterministic=recipe.deterministic)
-    progress = Progress()
+    progress, loss_of = Progress(), _loss(job, classifier)
     if resumed is not None:
-        progress = restore(resumed[1], accelerator, network, prepared, average)
+        progress = restore(resumed[1], accelerator, network, prepared, average, loss_of)
         notes.append(f"Going on from {resumed[0]} after iteration {progress.iterations} of {total}.")
     meta = _meta(job, accelerator)
     with processes.together():
@@ -122,7 +125,7 @@ def open_run(job: TrainingJob) -> Iterator[Run]:
             optimizer=prepared,
             schedule=_schedule(job, optimizer, per_epoch),
             momentum=_momentum(job, optimizer, per_epoch),
-            loss_of=_loss(job),
+            loss_of=loss_of,
             average=average,
             progress=progress,
             iterations_per_epoch=per_epoch,
@@ -158,6 +161,17 @@ def _classifier(job: TrainingJob, *, is_resumed: bool) -> tuple[Classifier, list
         zeros = zero_head(start.network, job.settings.model.num_classes)
         notes.append(f"Set to zero, as train.head_init says: {', '.join(zeros)}.")
     return start.network, notes
+
+
+def _check_sharding(job: TrainingJob) -> None:
+    """Raises SettingsError for what cannot be trained in parts (FSDP)."""
+    if job.recipe.ema is not None:
+        raise SettingsError("The EMA hook and FSDP do not go together: shards are not averaged. Remove one of them.")
+    if not isinstance(job.settings.model, ModelSettings):
+        raise SettingsError(
+            "FSDP divides a BEiT, ViT or DeiT into its blocks, but this network is built by timm or mmcls. Start it "
+            "with torchrun or `accelerate launch` without --use_fsdp."
+        )
 
 
 def _can_fuse(accelerator: Accelerator) -> bool:
@@ -206,15 +220,14 @@ def _momentum(job: TrainingJob, optimizer: torch.optim.Optimizer, per_epoch: int
     )
 
 
-def _loss(job: TrainingJob) -> LossFunction | None:
-    if job.recipe.loss is None:
-        return None
-    return build_loss(
-        job.recipe.loss,
-        job.settings.model.num_classes,
-        job.train.class_counts().tolist() if isinstance(job.train, Records) else None,
-        is_multi_label=job.train.is_multi_label,
-    )
+def _loss(job: TrainingJob, classifier: Classifier) -> LossFunction | None:
+    model, is_multi_label = job.settings.model, job.train.is_multi_label
+    counts = job.train.class_counts().tolist() if isinstance(job.train, Records) else None
+    if job.recipe.loss is not None:
+        return build_loss(job.recipe.loss, model.num_classes, counts, is_multi_label=is_multi_label)
+    assert isinstance(model, MmclsModelSettings), "all other networks have a loss beside them"
+    prepare_own_losses(classifier, model.mm_model, counts, is_multi_label=is_multi_label)
+    return None
 
 
 def _check_metrics(job: TrainingJob) -> None:

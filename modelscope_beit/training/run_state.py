@@ -43,9 +43,16 @@ class Progress:
 
 
 def capture(
-    accelerator: Accelerator, network: nn.Module, optimizer: Any, average: WeightAverage | None, progress: Progress
+    accelerator: Accelerator,
+    network: nn.Module,
+    optimizer: Any,
+    average: WeightAverage | None,
+    progress: Progress,
+    loss: object = None,
 ) -> dict[str, Any]:
     """Returns the state of a run; every process has to call it, and the first one's is to be written.
+
+    loss: a function of logits and targets; what it has counted is kept if it is an nn.Module.
 
     "state_dict" holds the weights that are to be used: the average, if there is one; those that are trained are then
     under "training".
@@ -63,6 +70,8 @@ def capture(
         "random": gather_object([_random_state()]),
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
     }
+    if isinstance(loss, nn.Module):
+        training["loss"] = {name: tensor.clone() for name, tensor in loss.state_dict().items()}
     if average is not None:
         training["trained_weights"] = weights
         with average.in_place_of_weights():
@@ -99,14 +108,17 @@ def restore(
     network: nn.Module,
     optimizer: Any,
     average: WeightAverage | None,
+    loss: object = None,
 ) -> Progress:
-    """Puts a state that was read into a prepared network and optimizer, and returns how far the run had come."""
+    """Puts a state that was read into a prepared network, optimizer and loss, and returns how far the run had come."""
     training = state.get("training", {})
     classifier = accelerator.unwrap_model(network)
     _load_weights(classifier, training.get("trained_weights", state["state_dict"]))
     if average is not None:
         average.load(state["state_dict"])
     _load_optimizer(classifier, optimizer, state["optimizer"])
+    if isinstance(loss, nn.Module) and "loss" in training:
+        loss.load_state_dict(training["loss"])
     if accelerator.scaler is not None and training.get("scaler"):
         accelerator.scaler.load_state_dict(training["scaler"])
     randoms = training.get("random", [])
