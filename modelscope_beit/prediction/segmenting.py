@@ -73,11 +73,10 @@ def class_map(logits: Tensor, size: Sequence[int]) -> ClassMap:
 
 def segments(found: ClassMap) -> list[Segment]:
     """Returns one segment for every class that has a pixel, the largest first; of equal ones the first class."""
-    numbers, counts = np.unique(found.classes, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    result = []
-    for number in numbers[order]:
-        inside = found.classes == number
-        score = float(found.probabilities[inside].mean(dtype=np.float64))
-        result.append(Segment(int(number), inside.astype(np.uint8), score))
-    return result
+    counts = np.bincount(found.classes.ravel())
+    totals = np.bincount(found.classes.ravel(), weights=found.probabilities.ravel())
+    order = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
+    return [
+        Segment(number, (found.classes == number).astype(np.uint8), float(totals[number] / counts[number]))
+        for number in order
+    ]
