@@ -16,18 +16,22 @@ from modelscope_beit.settings.problems import Section
 
 logger = logging.getLogger(__name__)
 
-Order = Literal["shuffled", "class_balanced"]
+Order = Literal["shuffled", "class_balanced", "repeated"]
 
-# They serve mmcv's own runner, or do nothing to a network without batch statistics.
+# They serve mmcv's own runner. (PreciseBNHook is none of them: networks of mmcls may have batch statistics.)
 _HARMLESS_HOOKS = (
     "DistSamplerSeedHook",
     "IterTimerHook",
     "EmptyCacheHook",
     "SyncBuffersHook",
     "ClassNumCheckHook",
-    "PreciseBNHook",
 )
 _DEFAULT_LOG_INTERVAL = 50
+_ORDERS: dict[str, Order] = {
+    "DistributedSampler": "shuffled",
+    "ClassBalanced": "class_balanced",
+    "RepeatAugSampler": "repeated",
+}
 _DEVICE = re.compile(r"auto|cpu|mps|(?:cuda|gpu)(?::\d+)?")
 
 
@@ -115,15 +119,20 @@ def read_validation_phase(train: Section) -> bool:
 
 def read_order(train: Section) -> Order:
     """Returns the order of the samples that `train.sampler` names."""
-    if not train.get("sampler"):
+    if not train.get("sampler") or (sampler := train.section("sampler")) is None:
         return "shuffled"
-    sampler = train.section("sampler")
-    kind = sampler.get("type") if sampler is not None else None
-    if sampler is not None and kind not in ("ClassBalanced", "DistributedSampler"):
-        sampler.foreign("type", "null, DistributedSampler (both: shuffled) and ClassBalanced are native")
-    if sampler is not None:
-        sampler.note_unknown_keys(harmless=("seed", "shuffle", "round_up"))
-    return "class_balanced" if kind == "ClassBalanced" else "shuffled"
+    kind = sampler.get("type")
+    if not isinstance(kind, str) or kind not in _ORDERS:
+        sampler.foreign("type", f"native are {', '.join(_ORDERS)}, and null, which shuffles")
+        kind = "DistributedSampler"
+    harmless = ["seed", "shuffle", "round_up"]
+    if kind == "RepeatAugSampler":
+        # mmcls leaves out what does not fill 256 samples.
+        harmless.append("selected_round")
+        if sampler.get("num_repeats", 3) != 3:
+            sampler.wrong("num_repeats", "3 is expected")
+    sampler.note_unknown_keys(harmless=harmless)
+    return _ORDERS[kind]
 
 
 def read_zero_head(train: Section) -> bool:

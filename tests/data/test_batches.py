@@ -69,7 +69,7 @@ def test_training_batches__augments_by_seed_epoch_and_row_alone(records: Records
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("order", ["shuffled", "class_balanced"])
+@pytest.mark.parametrize("order", ["shuffled", "class_balanced", "repeated"])
 def test_training_batches__does_not_depend_on_workers(records: Records, workers: int, order: str) -> None:
     assert_equal(epoch_of(records, workers=workers, order=order), epoch_of(records, order=order))
 

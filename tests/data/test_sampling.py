@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from modelscope_beit.data.pictures import FilePictures
 from modelscope_beit.data.records import Records
@@ -46,3 +47,16 @@ def test_epoch_order__of_fewer_rows_than_classes_draws_as_many_rows() -> None:
 def test_epoch_order__cannot_balance_pictures_with_several_classes() -> None:
     with pytest.raises(SettingsError, match=r"train\.sampler"):
         epoch_order(made_of(np.ones((4, 2), bool), 2), seed=0, epoch=0, order="class_balanced")
+
+
+@pytest.mark.openmmlab
+def test_epoch_order__repeats_as_mmcls_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    samplers = pytest.importorskip("mmcls.datasets.samplers", reason="mmcls is the oracle")
+    records = made_of(np.zeros(100, np.int64), 1)
+    rows, occurrences = epoch_order(records, seed=3, epoch=1, order="repeated")
+    permutation = torch.from_numpy(np.concatenate([rows[::3], np.setdiff1d(np.arange(100), rows)]))
+    monkeypatch.setattr(torch, "randperm", lambda count: permutation)
+    assert rows.tolist() == list(samplers.RepeatAugSampler(records, selected_round=0))
+    # Each draw of a row is another one, so that it can be augmented differently.
+    assert len({*zip(rows.tolist(), occurrences.tolist(), strict=True)}) == 100
+    assert occurrences.max() == 2

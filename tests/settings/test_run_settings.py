@@ -114,9 +114,15 @@ def test_read_order__samplers() -> None:
     assert read_order(section()) == read_order(section(sampler=None)) == "shuffled"
     assert read_order(section(sampler={"type": "DistributedSampler", "round_up": True})) == "shuffled"
     assert read_order(section(sampler={"type": "ClassBalanced"})) == "class_balanced"
-    foreign = section(sampler={"type": "RepeatAugSampler"})
-    read_order(foreign)
-    assert "train.sampler.type is 'RepeatAugSampler'" in foreign.problems.foreign[0]
+    repeated = section(sampler={"type": "RepeatAugSampler", "num_repeats": 3, "selected_round": 256})
+    assert read_order(repeated) == "repeated"
+    assert repeated.problems == Problems()
+    often = section(sampler={"type": "RepeatAugSampler", "num_repeats": 4})
+    read_order(often)
+    assert often.problems.wrong == ["train.sampler.num_repeats is 4: 3 is expected"]
+    foreign = section(sampler={"type": "GroupSampler"})
+    assert read_order(foreign) == "shuffled"
+    assert "train.sampler.type is 'GroupSampler'" in foreign.problems.foreign[0]
 
 
 @pytest.mark.openmmlab
@@ -133,8 +139,8 @@ def test_read_ema__finds_it_among_others() -> None:
     hooks = [
         {"type": "DistSamplerSeedHook"},
         {"type": "EMAHook", "momentum": 4e-5, "interval": 2, "warm_up": 10, "priority": "ABOVE_NORMAL"},
+        {"type": "EmptyCacheHook", "after_epoch": True},
         {"type": "PreciseBNHook", "num_samples": 8192},
-        {"type": "WandbLoggerHook"},
         "a hook",
     ]
     train = section(custom_hooks=hooks)
