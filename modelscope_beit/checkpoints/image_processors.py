@@ -2,7 +2,8 @@
 
 A preprocessor_config.json does not say which of a processor's two implementations resizes: both write the same file.
 It means what AutoImageProcessor makes of it by default: in transformers 5 that is torchvision's resizing of tensors,
-whatever wrote the file. The other one (backend="pil") resizes with Pillow.
+whatever wrote the file. The other one (backend="pil"; in transformers 4 that of all names without "Fast") resizes with
+Pillow, as our Resize does with backend "pillow".
 
 Source: transformers 5.23 image_processing_backends.py and models/{beit,vit,deit,bit}/image_processing_*.py; the older
 keys: transformers 4.x models/beit/feature_extraction_beit.py.
@@ -149,16 +150,19 @@ def _differences(resize: Resize, crop: CenterCrop | None) -> list[str]:
     """Returns what the processor of written steps does otherwise than they do."""
     found = []
     if resize.backend == "cv2":
-        found.append("pictures are resized by OpenCV here and by torchvision there: the pixels differ visibly")
+        found.append("pictures are resized by OpenCV here and by torchvision there: the pixels differ")
     elif resize.backend == "pillow" and resize.interpolation not in INTERPOLATIONS["torchvision"]:
         found.append(
             f"the filter {resize.interpolation} runs there with AutoImageProcessor.from_pretrained(..., "
             'backend="pil") only'
         )
     elif resize.backend == "pillow":
+        how_many = (
+            "other pixels are taken" if resize.interpolation == "nearest" else "1 % of the values differ a little"
+        )
         found.append(
-            "pictures are resized by Pillow here and by torchvision there: under 1 % of the values differ, by 1 or 2 "
-            'of 255; none with AutoImageProcessor.from_pretrained(..., backend="pil")'
+            f"pictures are resized by Pillow here and by torchvision in transformers 5: {how_many}, none with "
+            'AutoImageProcessor.from_pretrained(..., backend="pil")'
         )
     if crop is not None and not crop.round_down and _may_lie_beside(_both(resize.size), _both(crop.crop_size)):
         found.append(

@@ -1,7 +1,7 @@
 """Resizing with the numbers of transformers' default processors: torchvision on bytes, with antialiasing.
 
-They differ from Pillow's by one level of 255, rarely two, in less than one value of a hundred: the weights have 16
-bits here and 22 there. Which arithmetic runs depends on the processor and on torchvision's version, so it is asked.
+They differ from Pillow's by one level of 255, rarely two, in about one value of a hundred: the weights have 16 bits
+here and 22 there. Which arithmetic runs depends on the processor and on torchvision's version, so it is asked.
 """
 
 import numpy as np

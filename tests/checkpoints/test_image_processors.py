@@ -37,7 +37,9 @@ SHORT = {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 
 
 FILES: dict[str, dict[str, Any]] = {
     "beit": BEIT,
-    "beit fast of 4.x": BEIT | {"image_processor_type": "BeitImageProcessorFast", "crop_size": None, "do_pad": None},
+    "beit, fast, of 4.57": BEIT
+    | {"image_processor_type": "BeitImageProcessorFast", "default_to_square": True, "data_format": "channels_first"}
+    | dict.fromkeys(("crop_size", "device", "do_convert_rgb", "do_pad", "input_data_format", "pad_size")),
     "beit of 4.20": {
         "feature_extractor_type": "BeitFeatureExtractor",
         "do_resize": True,
@@ -233,11 +235,11 @@ def test_write_processor__gives_our_pixels(
 def test_write_processor__what_it_says_of_pillow_is_true(their_processor: Any, pictures: list[Image.Image]) -> None:
     steps = STEPS["squash"]
     config, (told,) = write_processor(steps, "BeitImageProcessor")
-    assert "under 1 % of the values differ, by 1 or 2 of 255" in told
+    assert "1 % of the values differ a little" in told
     theirs = their_processor(config)
     for picture in pictures:
         levels = ((EvaluationTransform(steps)(picture) - values(theirs, picture)).abs() * 60.1).round()
-        assert levels.max() <= 2 and (levels > 0).float().mean() < 0.01
+        assert levels.max() <= 2 and (levels > 0).float().mean() < 0.015
 
 
 def test_write_processor__says_where_the_crop_lies_beside() -> None:
