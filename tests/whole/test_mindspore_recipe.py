@@ -31,17 +31,22 @@ def content() -> dict[str, Any]:
 
 
 def cosine_decay_lr(min_lr: float, max_lr: float, steps: int, step_per_epoch: int, decay_epoch: int) -> list[float]:
-    """The rates of mindspore.nn.cosine_decay_lr, by the formula of its documentation: one for each epoch."""
+    """The rates of mindspore.nn.cosine_decay_lr, by its formula (mindspore 2.0.0): one for each epoch."""
     epochs = [min(step // step_per_epoch, decay_epoch) for step in range(steps)]
     return [min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * epoch / decay_epoch)) for epoch in epochs]
 
 
 def cross_entropy_smooth(logits: np.ndarray, labels: np.ndarray, smooth_factor: float) -> float:
-    """The loss of the tutorial's CrossEntropySmooth, in float64."""
+    """The loss of CrossEntropySmooth (mindvision 0.1.0), in float64."""
     classes = logits.shape[1]
     smoothed = np.where(np.eye(classes)[labels] == 1, 1 - smooth_factor, smooth_factor / (classes - 1))
     logarithms = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     return float(-(smoothed * logarithms).sum(axis=1).mean())
+
+
+def test_cosine_decay_lr__is_mindspores() -> None:
+    """The example of its documentation."""
+    assert cosine_decay_lr(0.01, 0.1, 6, 2, 2) == pytest.approx([0.1, 0.1, 0.055, 0.055, 0.01, 0.01], rel=1e-12)
 
 
 def test_recipe__is_the_tutorials() -> None:
