@@ -11,6 +11,8 @@ Examples:
   beit convert pets.safetensors my_model --labels pets.txt
   beit convert my_model for_timm --to timm
   beit convert beit-base-finetuned-ade-640-640 my_segmentation        a BeitForSemanticSegmentation of transformers
+  beit convert BiT-M-R50x1-ILSVRC2012.npz my_bit                      a convolutional network, built by timm
+  beit convert my_bit.pth my_bit --arch resnetv2_50x1_bit --labels pets.txt
 """
 
 import argparse
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--labels", type=Path, metavar="FILE", help="class names, one a line; needed where nobody knows them")
     add("--size", metavar="N or HxW", help="change the pictures' size in pixels; positions are interpolated")
     add("--family", choices=["beitv2", "beit", "vit", "deit"], help="what a bare file is, if its name does not tell")
+    add("--arch", metavar="NAME", help="timm's name of the convolutional network in a bare file")
     add("--num-classes", type=int, metavar="N", help="classes of the fresh head that weights without one get")
     add("--overwrite", action="store_true", help="replace a model folder or unilm file that is there")
 
@@ -55,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from modelscope_beit.model_folder.conversion import ConversionRequest, convert
     from modelscope_beit.model_folder.segmentation import segmentation_kind
     from modelscope_beit.model_folder.segmentation_conversion import convert_segmentation
+    from modelscope_beit.model_folder.timm_conversion import convert_timm, timm_source
 
     request = ConversionRequest(
         to=arguments.to,
@@ -63,11 +67,16 @@ def run(arguments: argparse.Namespace) -> int:
         family=arguments.family,
         num_classes=arguments.num_classes,
         overwrite=arguments.overwrite,
+        architecture=arguments.arch,
     )
     if segmentation_kind(source) is not None:
         segmentation = convert_segmentation(source, arguments.target, request)
         proof = segmentation.proof
         print_facts(str(segmentation.folder), segmentation.in_words() | {"logits": _comparison(proof)})
+    elif (network := timm_source(source, arguments.arch)) is not None:
+        by_timm = convert_timm(source, network, arguments.target, request)
+        proof = by_timm.proof
+        print_facts(str(by_timm.folder), by_timm.in_words() | {proof.compared: _comparison(proof)})
     else:
         done = convert(source, arguments.target, request)
         proof = done.proof

@@ -29,6 +29,7 @@ class ConversionRequest:
     to: the format; "unilm" gives a single file, the others a folder. labels: a text file of class names, one a line.
     image_size: (height, width) in pixels that positions are changed to. family: what a file without a configuration
     is. num_classes: classes of the fresh head that weights without one get. overwrite: replace what is there.
+    architecture: timm's name of the convolutional network in a file that does not say it.
     """
 
     to: Target = "modelscope"
@@ -37,6 +38,7 @@ class ConversionRequest:
     family: Family | None = None
     num_classes: int | None = None
     overwrite: bool = False
+    architecture: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from modelscope_beit.errors import SettingsError, require
 from modelscope_beit.network.classifier import Classifier
 from modelscope_beit.settings.foreign_models import TimmModelSettings
 
+# Where timm's network is in the classifier, as in mmcls.
+TIMM_PREFIX = "backbone.timm_model."
+
 
 class TimmClassifier(Classifier):
     """Backbone of timm, global average pooling, linear layer; weights have the names that mmcls gives them."""
@@ -21,7 +24,14 @@ class TimmClassifier(Classifier):
         """Raises SettingsError for what timm cannot make, and for a network whose last features are no such map."""
         super().__init__()
         self.settings = settings
-        network = _backbone(settings)
+        network = build_timm_network(
+            settings.model_name,
+            "model.mm_model.backbone",
+            **settings.arguments,
+            in_chans=settings.in_channels,
+            num_classes=0,
+            global_pool="",
+        )
         _check_features(network, settings)
         self.backbone = nn.ModuleDict({"timm_model": network})
         self.head = nn.ModuleDict({"fc": nn.Linear(settings.width, settings.num_classes)})
@@ -50,31 +60,24 @@ def initialise_timm_head(classifier: TimmClassifier) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def _backbone(settings: TimmModelSettings) -> nn.Module:
-    timm = require("timm", extra="timm", purpose=f"for the backbone {settings.model_name}")
-    if not timm.is_model(settings.model_name):
-        close = difflib.get_close_matches(settings.model_name, timm.list_models(), n=3, cutoff=0.6)
+def build_timm_network(model_name: str, where: str, **arguments: Any) -> nn.Module:
+    """Returns a network of timm with fresh weights.
+
+    where: the key or file that names it. arguments: of timm.create_model.
+    Raises SettingsError for a name that timm does not know and for what it cannot make, MissingPackageError without it.
+    """
+    timm = require("timm", extra="timm", purpose=f"for the network {model_name}")
+    if not timm.is_model(model_name):
+        close = difflib.get_close_matches(model_name, timm.list_models(), n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(close)}?" if close else "timm.list_models() lists them."
-        raise SettingsError(
-            f"model.mm_model.backbone.model_name is {settings.model_name!r}, which timm {timm.__version__} does not "
-            f"know: {hint}"
-        )
-    arguments: dict[str, Any] = dict(settings.arguments)
+        raise SettingsError(f"{where}: timm {timm.__version__} does not know the network {model_name!r}; {hint}")
     try:
-        network: nn.Module = timm.create_model(
-            settings.model_name,
-            pretrained=False,
-            in_chans=settings.in_channels,
-            num_classes=0,
-            global_pool="",
-            **arguments,
-        )
+        network: nn.Module = timm.create_model(model_name, pretrained=False, **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
         # Whatever its constructors say to arguments, in their own words.
-        beside = f" with {', '.join(arguments)}" if arguments else ""
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         raise SettingsError(
-            f"model.mm_model.backbone: timm {timm.__version__} cannot make {settings.model_name}{beside} as a backbone "
-            f"without pooling: {error or type(error).__name__}"
+            f"{where}: timm {timm.__version__} cannot make {model_name} with {given}: {error or type(error).__name__}"
         ) from error
     return network
 
