@@ -192,9 +192,9 @@ def _open_foreign(folder: ForeignFolder, request: _Request) -> _Opened:
 
 
 def _open_modelscope(folder: Path, content: FolderSettings, request: _Request) -> _Opened:
+    model, kept_steps = native_parts(content, f"to convert {folder}")
     file = read_weights(weights_in(folder, names.WEIGHT_FILES))
     renamed = rename(file.tensors, recognise(file.tensors))
-    model, kept_steps = native_parts(content, "here")
     backbone = model.backbone
     rows, columns = infer_grid(renamed, backbone.patch_size, backbone.grid)
     settings = model.with_image_size(rows * backbone.patch_size, columns * backbone.patch_size)

@@ -14,8 +14,9 @@ from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.foreign_steps import ForeignSteps, Preprocessing, write_preprocessing
 from modelscope_beit.settings.model import ModelSettings
 
-# What batch normalisation counts while training goes on.
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+# What batch normalisation and SeesawLoss count while training goes on, and what Swin looks up.
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "cum_samples")
+_TABLES = ("relative_position_index", "relative_coords_table")
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def describe(path: Path, *, trust_remote_code: bool = False) -> Description:
 def _describe_foreign(folder: Path, configuration: FolderSettings, notes: tuple[str, ...]) -> Description:
     """Describes a folder that timm or mmcls has parts in, by its files; neither needs to be installed."""
     weights = read_weights(find_weight_file(folder))
-    trained = [tensor for key, tensor in weights.tensors.items() if not key.endswith(_STATISTICS)]
+    trained = [tensor for key, tensor in weights.tensors.items() if not key.endswith((*_STATISTICS, *_TABLES))]
     num_parameters = sum(tensor.numel() for tensor in trained)
     classes = configuration.model.num_classes
     return Description(
