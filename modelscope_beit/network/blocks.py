@@ -134,9 +134,11 @@ class Block(nn.Module):
             return tokens + _scaled(branch_of(tokens), gamma)
         keep = 1.0 - self.drop_path
         kept = torch.empty(len(tokens), dtype=tokens.dtype, device=tokens.device).bernoulli_(keep)
-        places = kept.nonzero().flatten() if tokens.device.type == "cpu" else None
+        may_look = tokens.device.type == "cpu" and not torch.compiler.is_compiling()
+        places = kept.nonzero().flatten() if may_look else None
         if places is None or len(places) in (0, len(tokens)):
-            # A GPU would have to wait for the draw; and every weight needs a gradient, if only of zeros.
+            # A GPU would have to wait for the draw, and a compiled graph would end here; and every weight needs a
+            # gradient, if only of zeros.
             return tokens + _scaled(branch_of(tokens), gamma) * (kept / keep)[:, None, None]
         # A processor does not compute what is dropped.
         branch = _scaled(branch_of(tokens[places]), gamma)

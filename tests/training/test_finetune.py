@@ -92,6 +92,34 @@ def test_finetune__goes_on_bit_for_bit_in_the_middle_of_an_epoch(
     assert equal(weights_of(whole), weights_of(parts))
 
 
+@pytest.fixture
+def _graphs_without_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets torch.compile record graphs, which must be whole, and run them as they are: the code takes a minute."""
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_module(self, backend="aot_eager", fullgraph=True))
+
+
+@pytest.mark.usefixtures("_graphs_without_code")
+def test_finetune__compiled_gives_the_same_weights_under_the_same_names(tmp_path: Path) -> None:
+    for name, is_compiled in (("plain", False), ("compiled", True)):
+        finetune(make_job(tmp_path / name, configuration({"max_epochs": 1, "compile": is_compiled}, drop_path=0.0)))
+    plain, compiled = (weights_of(tmp_path / name / "epoch_1.pth") for name in ("plain", "compiled"))
+    assert plain.keys() == compiled.keys()
+    torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("_graphs_without_code")
+def test_finetune__compiled_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"max_epochs": 2, "compile": True}
+    finetune(make_job(tmp_path / "whole", recipe(**changes)))
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3)
+        stopped = finetune(make_job(tmp_path / "parts", recipe(**changes)))
+    finetune(make_job(tmp_path / "parts", recipe(**changes, resume_from=str(stopped.checkpoint))))
+    whole, parts = tmp_path / "whole" / "epoch_2.pth", tmp_path / "parts" / "epoch_2.pth"
+    assert equal(weights_of(whole), weights_of(parts))
+
+
 def test_finetune__step_is_that_of_plain_torch(tmp_path: Path) -> None:
     """One epoch without randomness, written down once more with nothing but torch, PIL and the transform's numbers."""
     content = configuration(
