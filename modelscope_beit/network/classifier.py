@@ -70,16 +70,21 @@ def build_classifier(settings: ModelSettings, *, device: str | torch.device = "c
     return classifier
 
 
-@torch.no_grad()
 def initialise(classifier: BeitClassifier) -> None:
-    """Gives all weights their values for training from scratch.
+    """Gives all weights their values for training from scratch; see initialise_backbone and initialise_head."""
+    initialise_backbone(classifier.backbone)
+    initialise_head(classifier.head, classifier.settings.head_init_scale)
+
+
+@torch.no_grad()
+def initialise_backbone(backbone: BeitBackbone) -> None:
+    """Gives the weights below the head their values for training from scratch.
 
     Linear layers, the tokens before the patches and positions: normal with deviation 0.02; biases and
-    relative-position tables 0; the output projections of block number l (from 1) divided by sqrt(2 l); the head as in
-    initialise_head. The patch embedding keeps PyTorch's default. Source: unilm/beit2 modeling_finetune.py.
+    relative-position tables 0; the output projections of block number l (from 1) divided by sqrt(2 l). The patch
+    embedding keeps PyTorch's default. Source: unilm/beit2 modeling_finetune.py.
     """
-    backbone = classifier.backbone
-    for module in classifier.modules():
+    for module in backbone.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
@@ -91,7 +96,6 @@ def initialise(classifier: BeitClassifier) -> None:
         assert isinstance(block, Block)
         block.attn.proj.weight.div_(math.sqrt(2 * number))
         block.mlp.fc2.weight.div_(math.sqrt(2 * number))
-    initialise_head(classifier.head, classifier.settings.head_init_scale)
 
 
 @torch.no_grad()

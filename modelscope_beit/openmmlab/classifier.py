@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from modelscope_beit.errors import ImageError, SettingsError, TrainingError
 from modelscope_beit.names import HEAD_PREFIX
 from modelscope_beit.network.classifier import Classifier
-from modelscope_beit.openmmlab.installed import register_host_backbone
+from modelscope_beit.openmmlab.installed import register_backbone
 from modelscope_beit.openmmlab.losses import give_losses_of_samples, losses_of_samples, with_class_count
 from modelscope_beit.settings.foreign_models import MmclsModelSettings, head_has_layers
 
@@ -120,7 +120,7 @@ def build_mmcls_classifier(settings: MmclsModelSettings) -> MmclsClassifier:
     Raises SettingsError with what mmcls said if it cannot build it.
     """
     backbone = settings.mm_model["backbone"]
-    register_host_backbone(backbone.get("type") if isinstance(backbone, dict) else None)
+    register_backbone(backbone.get("type") if isinstance(backbone, dict) else None)
     with _without_remarks():
         try:
             classifier = MmclsClassifier(settings)

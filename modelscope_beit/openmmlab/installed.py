@@ -9,10 +9,15 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from modelscope_beit.errors import MissingPackageError, SettingsError, require
+from modelscope_beit.settings.mm_backbone import BEIT_IN_MMCLS
 
-# Backbones that ModelScope registers in mmcls: they are there once this module was imported.
-_HOST_BACKBONES = ("BEiTv2", "NextViT")
-_HOST_MODULE = "modelscope.models.cv.image_classification.backbones"
+# Backbones that ModelScope and we register in mmcls -> the module that does it when it is imported.
+_OF_THE_HOST = "modelscope.models.cv.image_classification.backbones"
+_REGISTERED_BY = {
+    "BEiTv2": _OF_THE_HOST,
+    "NextViT": _OF_THE_HOST,
+    BEIT_IN_MMCLS: "modelscope_beit.openmmlab.backbone",
+}
 # What mmcv says when it is imported, and torch for it; nothing follows from it for anybody here.
 _REMARKS = ("On January 1, 2023, MMCV will release", "Fail to import ``MultiScaleDeformableAttention``")
 _REMARK_OF_TORCH = "No CUDA runtime is found"
@@ -45,15 +50,16 @@ def require_mmcls(purpose: str, reasons: Sequence[str] = ()) -> None:
         raise MissingPackageError(f"{error}\n{_HOW_TO_BUILD}{because}") from error
 
 
-def register_host_backbone(kind: object) -> None:
-    """Lets mmcls know a backbone that ModelScope brings, if `kind` is the name of one.
+def register_backbone(kind: object) -> None:
+    """Lets mmcls know a backbone that ModelScope or we bring, if `kind` is the name of one.
 
     Raises SettingsError if ModelScope's file cannot be imported (it needs einops).
     """
-    if kind not in _HOST_BACKBONES:
+    module = _REGISTERED_BY.get(kind) if isinstance(kind, str) else None
+    if module is None:
         return
     try:
-        importlib.import_module(_HOST_MODULE)
+        importlib.import_module(module)
     except ImportError as error:
         raise SettingsError(
             f"ModelScope's backbone {kind} cannot be imported: {error}. Install what is missing."

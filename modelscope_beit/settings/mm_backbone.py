@@ -25,6 +25,8 @@ from modelscope_beit.settings.model import (
 from modelscope_beit.settings.problems import Section
 
 BEIT_V2 = "BEiTv2"
+# The same network with the same keywords, as mmcls's own configurations name it; see openmmlab/backbone.py.
+BEIT_IN_MMCLS = "BeitBackbone"
 VISION_TRANSFORMER = "VisionTransformer"
 DISTILLED_VISION_TRANSFORMER = "DistilledVisionTransformer"
 

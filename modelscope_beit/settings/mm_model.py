@@ -1,6 +1,6 @@
 """Reads and writes `model.mm_model`, the mmcls classifier inside a hub configuration, without mmcls.
 
-Native: ImageClassifier with a BEiTv2 backbone and a LinearClsHead, with a VisionTransformer and a
+Native: ImageClassifier with a BEiTv2 (or BeitBackbone) and a LinearClsHead, with a VisionTransformer and a
 VisionTransformerClsHead, or with a DistilledVisionTransformer and a DeiTClsHead. Two pairs are ours and stop mmcls: a
 VisionTransformerClsHead on a distilled backbone (it gets the class token, as in transformers'
 DeiTForImageClassification), and a LinearClsHead with a hidden_dim. Losses, train_cfg and the other keys that concern
@@ -10,6 +10,7 @@ training only are left alone.
 from collections.abc import Mapping
 
 from modelscope_beit.settings.mm_backbone import (
+    BEIT_IN_MMCLS,
     BEIT_V2,
     DISTILLED_VISION_TRANSFORMER,
     VISION_TRANSFORMER,
@@ -26,6 +27,7 @@ _CLASS_TOKEN_HEAD = "VisionTransformerClsHead"
 _TWO_TOKENS_HEAD = "DeiTClsHead"
 _HEADS = {
     BEIT_V2: ("LinearClsHead",),
+    BEIT_IN_MMCLS: ("LinearClsHead",),
     VISION_TRANSFORMER: (_CLASS_TOKEN_HEAD,),
     DISTILLED_VISION_TRANSFORMER: (_TWO_TOKENS_HEAD, _CLASS_TOKEN_HEAD),
 }
@@ -73,7 +75,7 @@ def collect_mm_model(mm_model: Mapping[str, object], path: str, problems: Proble
     if backbone_section is None or head is None:
         return None
     kind = backbone_section.get("type")
-    if kind == BEIT_V2:
+    if kind in (BEIT_V2, BEIT_IN_MMCLS):
         backbone, init_scale = read_beit_v2(backbone_section)
     elif kind in (VISION_TRANSFORMER, DISTILLED_VISION_TRANSFORMER):
         has_both = kind == DISTILLED_VISION_TRANSFORMER and head.get("type") != _CLASS_TOKEN_HEAD
