@@ -76,7 +76,8 @@ class InferenceForm(nn.Module):
         patches = images.unflatten(3, (columns, size)).unflatten(2, (rows, size))  # (N, 3, rows, p, columns, p)
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # (N, P, 3 p p)
         tokens = F.linear(patches, self.patch_weight) + self.patch_bias
-        tokens = torch.cat([self.prefix_tokens.expand(len(tokens), -1, -1), tokens], dim=1)  # (N, T, C)
+        # Not len(tokens), which would fix N when torch.export traces this.
+        tokens = torch.cat([self.prefix_tokens.expand(tokens.shape[0], -1, -1), tokens], dim=1)  # (N, T, C)
         for block in self.blocks:
             tokens = block(tokens)
         logits: Tensor = self.head(self.norm(pooled_tokens(tokens, settings.pooling)))
