@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def _of_npz(path: Path, architecture: str | None) -> TimmFile:
         with np.load(path, allow_pickle=False) as arrays:
             names = arrays.files
             shapes = {name: arrays[name].shape for name in (_BIT_STEM, _BIT_HEAD) if name in names}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise CheckpointError(f"Expected arrays of NumPy in {path}, but reading it failed: {error}.") from error
     if len(shapes) < 2:
         raise CheckpointError(

@@ -76,7 +76,8 @@ def open_timm_source(
         settings = _settings(file, theirs, num_classes or _NUM_CLASSES if head is None else len(head.weight))
         ours = TimmClassifier(settings).state_dict()
     except SettingsError as error:
-        raise CheckpointError(f"{file.weights}: {error}") from error
+        place = "" if str(file.weights) in str(error) else f"{file.weights}: "
+        raise CheckpointError(f"{place}{error}") from error
     found = _under_our_names(theirs)
     initialised = tuple(key for key in ours if key.startswith(HEAD_PREFIX)) if head is None else ()
     _check_fit({key: tensor for key, tensor in ours.items() if key not in initialised}, found, file.weights)
