@@ -19,16 +19,23 @@ import helpers
 
 Answer = Callable[[Image.Image], Tensor]
 SIDE = 64
-_NORMALIZE = {"type": "Normalize", "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "to_rgb": True}
-_STEPS = [
-    {"type": "LoadImageFromFile"},
-    {"type": "Resize", "size": [72, -1], "backend": "pillow", "interpolation": "bicubic"},
-    {"type": "CenterCrop", "crop_size": SIDE},
-    _NORMALIZE,
-    {"type": "ImageToTensor", "keys": ["img"]},
-    {"type": "Collect", "keys": ["img"]},
-]
 _MIXING = [{"type": "BatchMixup", "alpha": 0.8, "prob": 0.5}, {"type": "BatchCutMix", "alpha": 1.0, "prob": 0.5}]
+
+
+def _steps(side: int) -> list[dict[str, Any]]:
+    return [
+        {"type": "LoadImageFromFile"},
+        {"type": "Resize", "size": [side * 9 // 8, -1], "backend": "pillow", "interpolation": "bicubic"},
+        {"type": "CenterCrop", "crop_size": side},
+        {
+            "type": "Normalize",
+            "mean": [123.675, 116.28, 103.53],
+            "std": [58.395, 57.12, 57.375],
+            "to_rgb": True,
+        },
+        {"type": "ImageToTensor", "keys": ["img"]},
+        {"type": "Collect", "keys": ["img"]},
+    ]
 
 
 def with_weights(network: nn.Module) -> nn.Module:
@@ -47,7 +54,7 @@ def with_weights(network: nn.Module) -> nn.Module:
 
 
 def write_hub_folder(
-    folder: Path, network: nn.Module, mm_model: dict[str, Any], class_names: list[str], pipeline: str
+    folder: Path, network: nn.Module, mm_model: dict[str, Any], class_names: list[str], pipeline: str, side: int
 ) -> None:
     """Writes a folder as the hub has it: configuration, weights with their class names."""
     configuration = {
@@ -56,7 +63,7 @@ def write_hub_folder(
         "pipeline": {"type": pipeline},
         "model": {"type": "ClassificationModel", "mm_model": mm_model},
         "dataset": {"classes": None},
-        "preprocessor": {"type": "image-classification-bypass-preprocessor", "val": _STEPS},
+        "preprocessor": {"type": "image-classification-bypass-preprocessor", "val": _steps(side)},
     }
     folder.mkdir(parents=True)
     (folder / "configuration.json").write_text(json.dumps(configuration), encoding="utf-8")
@@ -70,6 +77,7 @@ def of_mmcls(
     pipeline: str = "common-image-classification",
     *,
     built_as: dict[str, Any] | None = None,
+    side: int = SIDE,
 ) -> Answer:
     """Writes a hub folder whose network mmcls has built; built_as: what it was built of, if that is spelt otherwise."""
     # Registers BEiTv2 and NextViT in mmcls.
@@ -79,9 +87,9 @@ def of_mmcls(
     from mmcv import ConfigDict
 
     network = with_weights(build_classifier(ConfigDict(built_as or mm_model)))
-    write_hub_folder(folder, network, mm_model, class_names, pipeline)
+    write_hub_folder(folder, network, mm_model, class_names, pipeline, side)
     # As ModelScope's stock preprocessor does: mmcls takes no JSON list as a size.
-    steps = [step | ({"size": tuple(step["size"])} if "size" in step else {}) for step in _STEPS[1:]]
+    steps = [step | ({"size": tuple(step["size"])} if "size" in step else {}) for step in _steps(side)[1:]]
     compose = Compose([ConfigDict(step) for step in steps])
 
     def answer(picture: Image.Image) -> Tensor:
@@ -107,14 +115,14 @@ def beitv2(folder: Path) -> Answer:
     return of_mmcls(folder, mm_model, list(helpers.TINY_CLASSES), built_as=built_as)
 
 
-def vit(folder: Path, num_classes: int, pipeline: str) -> Answer:
+def vit(folder: Path, num_classes: int, pipeline: str, side: int = SIDE) -> Answer:
     """The hub's ViT-base, with the losses and the mixing of the courses' recipe."""
     mm_model = {
         "type": "ImageClassifier",
         "backbone": {
             "type": "VisionTransformer",
             "arch": {"embed_dims": 48, "num_layers": 2, "num_heads": 3, "feedforward_channels": 96},
-            "img_size": SIDE,
+            "img_size": side,
             "patch_size": 16,
         },
         "head": {
@@ -125,7 +133,7 @@ def vit(folder: Path, num_classes: int, pipeline: str) -> Answer:
         },
         "train_cfg": {"augments": [step | {"num_classes": num_classes} for step in _MIXING]},
     }
-    return of_mmcls(folder, mm_model, numbered("类别", num_classes), pipeline)
+    return of_mmcls(folder, mm_model, numbered("类别", num_classes), pipeline, side=side)
 
 
 def deit(folder: Path) -> Answer:
@@ -193,3 +201,120 @@ def nextvit(folder: Path) -> Answer:
 def numbered(word: str, count: int) -> list[str]:
     """Returns class names that are all different."""
     return [f"{word}{number}" for number in range(count)]
+
+
+def transformers_beit(folder: Path) -> Answer:
+    """transformers' BeitForImageClassification, with its image processor."""
+    return _of_transformers(folder, "BeitForImageClassification", lambda output: output.logits[0], id2label=_ID2LABEL)
+
+
+def transformers_beit_model(folder: Path) -> Answer:
+    """transformers' BeitModel, which has no head: what it answers is its pooled output."""
+    return _of_transformers(folder, "BeitModel", lambda output: output.pooler_output[0])
+
+
+def transformers_masked_image_model(folder: Path) -> Answer:
+    """transformers' BeitForMaskedImageModeling: logits of the visual tokens (P * V,) under MASK."""
+    return _of_transformers(
+        folder,
+        "BeitForMaskedImageModeling",
+        lambda output: output.logits[0].flatten(),
+        is_masked=True,
+        use_mask_token=True,
+        vocab_size=64,
+        use_relative_position_bias=False,
+        use_shared_relative_position_bias=True,
+    )
+
+
+def transformers_segmentation(folder: Path) -> Answer:
+    """transformers' BeitForSemanticSegmentation: logits (K * H/4 * W/4,)."""
+    return _of_transformers(
+        folder,
+        "BeitForSemanticSegmentation",
+        lambda output: output.logits[0].flatten(),
+        id2label=_ID2LABEL,
+        num_hidden_layers=4,
+        out_indices=[1, 2, 3, 4],
+        auxiliary_channels=8,
+    )
+
+
+def timm_beitv2(folder: Path) -> Answer:
+    """timm's BEiT v2, in the folder of the hub that timm reads."""
+    arguments = {"img_size": SIDE, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    return _of_timm(folder, "beitv2_base_patch16_224", arguments, mean=0.5, crop_pct=0.9)
+
+
+def timm_bit(folder: Path) -> Answer:
+    """timm's BigTransfer network, in small: no network of its own size, but its layers."""
+    arguments = {"channels": [128, 128, 128, 128], "stem_chs": 32}
+    return _of_timm(folder, "resnetv2_50x1_bit", arguments, mean=0.5, crop_pct=1.0)
+
+
+# Every third patch, of 16.
+MASK = (torch.arange(16) % 3 == 0)[None]
+_ID2LABEL = dict(enumerate(numbered("class", 10)))
+
+
+def _of_transformers(
+    folder: Path, kind: str, chosen: Callable[[Any], Tensor], *, is_masked: bool = False, **configuration: Any
+) -> Answer:
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    values = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": SIDE,
+        "patch_size": 16,
+        "use_relative_position_bias": True,
+    } | configuration
+    model = with_weights(getattr(transformers, kind)(transformers.BeitConfig(**values)))
+    model.save_pretrained(folder)
+    size = {"height": SIDE, "width": SIDE}
+    transformers.BeitImageProcessor(size=size, crop_size=size, do_center_crop=False).save_pretrained(folder)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+
+    def answer(picture: Image.Image) -> Tensor:
+        inputs = processor(picture, return_tensors="pt")
+        with torch.no_grad():
+            return chosen(model(**inputs, bool_masked_pos=MASK) if is_masked else model(**inputs))
+
+    return answer
+
+
+def _of_timm(folder: Path, architecture: str, arguments: dict[str, Any], *, mean: float, crop_pct: float) -> Answer:
+    import timm
+    from safetensors.torch import save_file
+
+    network = with_weights(timm.create_model(architecture, num_classes=10, **arguments))
+    pretrained = {
+        "input_size": [3, SIDE, SIDE],
+        "mean": [mean] * 3,
+        "std": [mean] * 3,
+        "interpolation": "bicubic",
+        "crop_pct": crop_pct,
+        "crop_mode": "center",
+        "num_classes": 10,
+        "label_names": numbered("class", 10),
+    }
+    configuration = {
+        "architecture": architecture,
+        "num_classes": 10,
+        "model_args": arguments,
+        "pretrained_cfg": pretrained,
+    }
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(configuration))
+    save_file(network.state_dict(), folder / "model.safetensors")
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=pretrained))
+
+    def answer(picture: Image.Image) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = network(transform(picture)[None])
+        return logits[0]
+
+    return answer

@@ -16,6 +16,15 @@ from modelscope_beit.settings.foreign_models import MmclsModelSettings
 from modelscope_beit.settings.foreign_steps import picture_size, write_preprocessing
 from modelscope_beit.settings.problems import plain
 
+# Keys of a network's parts that leave its weights as they are.
+_DECIDED_BY_A_RECIPE = {
+    "backbone": frozenset(
+        "img_size drop_rate drop_path_rate attn_drop_rate path_dropout".split()
+        + "frozen_stages norm_eval with_cp init_scale".split()
+    ),
+    "head": frozenset(("loss", "init_cfg", "topk", "cal_acc")),
+}
+
 
 def complete_configuration(folder: Path, *, trust_remote_code: bool = False) -> dict[str, object]:
     """Returns a folder's configuration with everything that a training script may ask for: `train` and so on.
@@ -61,16 +70,19 @@ def with_recipe_of(configuration: Mapping[str, object], file: Path) -> dict[str,
     """Returns a copy with the recipe of another configuration file: how to train, validate and prepare pictures.
 
     What the file says in `train`, `evaluation`, `preprocessor` and `model.mm_model` goes before, each of their keys as
-    a whole (of backbone and head: each key of theirs). Class counts stay as they are; they follow the data.
+    a whole. Of backbone and head only what a recipe decides: the network is the folder's own, whatever its size, and
+    class counts follow the data.
     """
     recipe, merged = _read_json(file), cast(dict[str, Any], plain(configuration))
     for name in ("train", "evaluation", "preprocessor"):
         merged[name] = {**merged.get(name, {}), **recipe.get(name, {})}
-    mm_model = recipe.get("model", {}).get("mm_model", {})
-    for name, value in mm_model.items():
-        is_part = name in ("backbone", "head") and isinstance(value, dict)
-        before = merged["model"]["mm_model"]
-        before[name] = {**before.get(name, {}), **value} if is_part else value
+    before = merged["model"]["mm_model"]
+    for name, value in recipe.get("model", {}).get("mm_model", {}).items():
+        if name in _DECIDED_BY_A_RECIPE:
+            of_recipe = {key: part for key, part in value.items() if key in _DECIDED_BY_A_RECIPE[name]}
+            before[name] = {**before.get(name, {}), **of_recipe}
+        elif name not in ("type", "neck", "pretrained"):
+            before[name] = value
     own_counts = counted_sections(plain(configuration))
     for section in counted_sections(merged).values():
         if "num_classes" in section:

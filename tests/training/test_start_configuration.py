@@ -129,6 +129,18 @@ def test_with_recipe_of__takes_keys_as_a_whole_and_no_class_count(tmp_path: Path
     assert "_about" not in merged
 
 
+def test_with_recipe_of__leaves_the_network_its_size(tmp_path: Path) -> None:
+    own = with_training_sections(helpers.TINY_CONFIGURATION, "the test's")
+    base = {"type": "VisionTransformer", "arch": "base", "patch_size": 16, "img_size": 48}
+    mm_model = {"type": "Other", "backbone": base, "neck": {"type": "X"}, "head": {"in_channels": 768, "topk": 5}}
+    (tmp_path / "recipe.json").write_text(json.dumps({"model": {"mm_model": mm_model}}))
+    merged: Any = with_recipe_of(own, tmp_path / "recipe.json")
+    expected: Any = copy.deepcopy(own["model"])
+    expected["mm_model"]["backbone"]["img_size"] = 48
+    expected["mm_model"]["head"]["topk"] = 5
+    assert merged["model"] == expected
+
+
 @pytest.mark.parametrize("augments", [[MIXUP, {**MIXUP, "type": "BatchCutMix"}], MIXUP])
 def test_with_class_count__head_loss_and_mixing_follow_the_data(augments: Any) -> None:
     own = with_training_sections(helpers.TINY_CONFIGURATION, "the test's")
