@@ -55,7 +55,7 @@ def parameter_groups(classifier: nn.Module, settings: OptimizerSettings) -> list
         empty: dict[str, Any] = {"params": [], "lr": lr, "weight_decay": weight_decay, "names": []}
         group = groups.setdefault((lr, weight_decay), empty)
         group["params"].append(parameter)
-        group["names"].append(name)
+        group["names"].append(name.removeprefix("."))
     _note_unmatched(rules.custom_keys, names)
     return list(groups.values())
 
@@ -80,7 +80,10 @@ def level_of(name: str, depth: int, rules: DecayRules) -> int:
 
 
 def _trained_parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
-    """Yields (name, parameter, the module that owns it) of what requires a gradient, each parameter once."""
+    """Yields (name, parameter, the module that owns it) of what requires a gradient, each parameter once.
+
+    The name of a parameter of the network itself begins with a dot: so mmcv's custom keys meet it.
+    """
     seen = set()
     for prefix, module in network.named_modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -115,16 +115,49 @@ def test_parameter_groups__equal_mmcv_for_any_rules(paramwise, lr):
     assert rates_of(parameter_groups(network, read(**config))) == mmcv_rates(network, config)
 
 
-def test_parameter_groups__norms_and_convolutions_of_any_network():
-    network = nn.Sequential()
-    network.add_module("depthwise", nn.Conv2d(4, 4, 3, groups=4))
-    network.add_module("batch", nn.BatchNorm2d(4))
-    network.add_module("group", nn.GroupNorm(2, 4))
-    network.add_module("instance", nn.InstanceNorm2d(4, affine=True))
-    network.add_module("fc", nn.Linear(4, 2))
-    rules = {"norm_decay_mult": 0.1, "dwconv_decay_mult": 0.2, "bias_decay_mult": 0.3, "bias_lr_mult": 2.0}
-    config = {"type": "SGD", "lr": 0.1, "weight_decay": 1.0, "paramwise_cfg": rules}
-    assert rates_of(parameter_groups(network, read(**config))) == mmcv_rates(network, config)
+class AnyNetwork(nn.Module):
+    """Layers that rules tell apart, a parameter of its own, and one that two layers share."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+        self.stem = nn.Conv2d(1, 4, 3)
+        self.depthwise = nn.Conv2d(4, 4, 3, groups=4)
+        self.grouped = nn.Conv2d(4, 8, 3, groups=2)
+        self.line = nn.Conv1d(4, 4, 3, groups=4)
+        self.norms = nn.Sequential(nn.BatchNorm2d(4), nn.SyncBatchNorm(4), nn.GroupNorm(2, 4), nn.LayerNorm(4))
+        self.norms.append(nn.InstanceNorm2d(4, affine=True))
+        self.norms.append(nn.BatchNorm1d(4, affine=False))
+        self.table = nn.Embedding(3, 4)
+        self.fc = nn.Linear(4, 3)
+        self.fc.weight = self.table.weight
+        self.again = nn.Sequential(self.depthwise)
+
+
+RULES = [
+    {"norm_decay_mult": 0.1, "dwconv_decay_mult": 0.2, "bias_decay_mult": 0.3, "bias_lr_mult": 2.0},
+    {"norm_decay_mult": 0.1, "custom_keys": {".scale": {"lr_mult": 3}, "norms.3": {"decay_mult": 0.5}, "fc": {}}},
+    {"bias_lr_mult": 2.0, "custom_keys": {"table": {"decay_mult": 0}, "again": {"lr_mult": 9}, "bias": {"lr_mult": 4}}},
+]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=str)
+def test_parameter_groups__of_any_network_equal_mmcv(rules):
+    network = AnyNetwork()
+    config = {"type": "SGD", "lr": 0.1, "weight_decay": 1.0, "paramwise_cfg": rules | {"bypass_duplicate": True}}
+    ours = rates_of(parameter_groups(network, read(**config)))
+    assert ours == mmcv_rates(network, config)
+    assert ours.keys() == dict(network.named_parameters()).keys()
+
+
+@pytest.mark.openmmlab
+def test_parameter_groups__norms_of_mmcls_are_norms():
+    bricks = pytest.importorskip("mmcls.models.backbones.convnext", reason="mmcls is the oracle")
+    network = nn.Sequential(bricks.LayerNorm2d(4), nn.Linear(4, 4))
+    config = {"type": "SGD", "lr": 0.1, "weight_decay": 1.0, "paramwise_cfg": {"norm_decay_mult": 0.0}}
+    rates = rates_of(parameter_groups(network, read(**config)))
+    assert rates == mmcv_rates(network, config)
+    assert rates["0.weight"] == (0.1, 0.0)
 
 
 def test_parameter_groups__flat_rule_takes_what_no_other_rule_took(base):
