@@ -15,6 +15,8 @@ _HEAD = "LinearClsHead"
 _HEADS_WITHOUT_LAYERS = ("ClsHead", "MultiLabelClsHead")
 # Where mmcls's TIMMBackbone would get weights from; here they are those of the model folder.
 _SOURCES_OF_WEIGHTS = ("pretrained", "checkpoint_path")
+# What it takes away again, with the classifier.
+_OF_THE_CLASSIFIER = ("num_classes", "global_pool")
 # mmcls's own deviation of the fresh weights of a LinearClsHead.
 _HEAD_INIT_STD = 0.01
 
@@ -107,7 +109,15 @@ def read_timm_model(
     init_std = _read_init_std(head)
     if backbone.problems.foreign or backbone.problems.wrong or not isinstance(model_name, str):
         return None
-    known = {"type", "model_name", "features_only", "in_channels", "init_cfg", *_SOURCES_OF_WEIGHTS}
+    known = {
+        "type",
+        "model_name",
+        "features_only",
+        "in_channels",
+        "init_cfg",
+        *_SOURCES_OF_WEIGHTS,
+        *_OF_THE_CLASSIFIER,
+    }
     arguments = {name: value for name, value in backbone.mapping.items() if name not in known}
     return TimmModelSettings(
         model_name, num_classes, width, in_channels, cast(dict[str, object], plain(arguments)), init_std
