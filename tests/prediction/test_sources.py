@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelscope_beit.errors import ImageError
+from modelscope_beit.prediction import sources
 from modelscope_beit.prediction.sources import expand_sources
 
 
@@ -104,3 +105,29 @@ def test_expand_sources__holds_one_folder_at_a_time(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert count == 4000
     assert peak < 200_000  # All 4,000 paths would be more than half a megabyte.
+
+
+def test_expand_sources__sorts_a_folder_that_is_too_large_to_sort_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_NAMES_PER_RUN", 3)
+    for name in ("b.jpg", "b a.jpg", "B.jpg", "é.jpg", "\U0001f431.jpg", "b-.jpg", "z/c.jpg", "b/y.jpg", "b./x.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    expected = sorted(tmp_path.rglob("*.jpg"), key=lambda path: path.parts)
+    assert list(expand_sources([str(tmp_path)])) == [str(path) for path in expected]
+    assert len(expected) == 9
+
+
+def test_expand_sources__holds_little_more_than_the_letters_of_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_NAMES_PER_RUN", 128)
+    for number in range(4000):
+        (tmp_path / f"{number:026}.jpg").touch()
+    tracemalloc.start()
+    count = sum(1 for _ in expand_sources([str(tmp_path)]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 4000
+    assert peak < 50 * 4000 + 50_000  # As str they would be 80 each, and pointers to them.
