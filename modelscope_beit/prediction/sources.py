@@ -34,6 +34,11 @@ def expand_sources(named: Sequence[str], listed: Iterable[str] = ()) -> Iterator
     return _expand(named, listed)
 
 
+def printable(text: str) -> str:
+    """Returns a name or message with escapes for bytes that are not UTF-8: Linux has them in names, no table does."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _problem(name: str) -> str | None:
     """What is wrong with a name from the command line, or None."""
     if name == STANDARD_INPUT or is_url(name):

@@ -21,6 +21,7 @@ from modelscope_beit.model_folder.opening import OpenedModel
 from modelscope_beit.network.inference_form import inference_form
 from modelscope_beit.prediction.classifying import class_probabilities, top_classes
 from modelscope_beit.prediction.look_ahead import map_ahead
+from modelscope_beit.prediction.sources import printable
 
 _NOT_FINITE = "The network's scores are not finite numbers: its weights, or its precision, are broken."
 
@@ -91,17 +92,12 @@ def _predictions(
 def _prepare(number: int, source: Any, transform: PictureTransform) -> _Picture:
     if isinstance(source, dict):
         source = source.get("image")
-    name = _printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else f"#{number}"
+    name = printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else f"#{number}"
     try:
         return _Picture(name, transform(read_image(source)))
     except ImageError as error:
         # The row names the picture already.
-        return _Picture(name, None, _printable(str(error)).removeprefix(f"{name}: "))
-
-
-def _printable(text: str) -> str:
-    """The text with escapes for bytes that are not UTF-8, which Linux allows in names, and no file or terminal."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+        return _Picture(name, None, printable(str(error)).removeprefix(f"{name}: "))
 
 
 def _classify(model: OpenedModel, fast_form: nn.Module, batch: list[_Picture], topk: int) -> list[Prediction]:
