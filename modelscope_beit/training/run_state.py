@@ -136,7 +136,13 @@ def restore(
 
 def _load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     own = network.state_dict()
-    network.load_state_dict({name: divided_like(weight, own.get(name, weight)) for name, weight in weights.items()})
+    if different := sorted(own.keys() ^ weights.keys()):
+        raise CheckpointError(
+            f"The checkpoint is of another network: one of them has no {', '.join(different[:5])}. Start a new run "
+            "from its weights with load_from instead."
+        )
+    # Not strict: mmcls's SwinTransformerV2 passes over tables that it has computed already.
+    network.load_state_dict({name: divided_like(weight, own[name]) for name, weight in weights.items()}, strict=False)
 
 
 def _optimizer_state(optimizer: Any, *, keep: bool) -> dict[str, Any]:
