@@ -50,16 +50,17 @@ class PictureProgress:
     """A bar on stderr with pictures per second and the time left; nothing at all if stderr is not a terminal.
 
     count: gives the number of pictures, asked in a thread of its own since it may take long; None: unknown.
+    is_shown: False for a process whose bar another one shows in its place.
     """
 
-    def __init__(self, count: Callable[[], int] | None) -> None:
+    def __init__(self, count: Callable[[], int] | None, *, is_shown: bool = True) -> None:
         columns = (BarColumn(), MofNCompleteColumn(), _PicturesPerSecond(), TimeRemainingColumn())
         self._bar = Progress(
             *columns,
             console=Console(stderr=True),
             transient=True,
             redirect_stdout=False,  # What goes to stdout stays there: it may be a pipe.
-            disable=not sys.stderr.isatty(),
+            disable=not (is_shown and sys.stderr.isatty()),
         )
         self._pictures = self._bar.add_task("", total=None)
         self._count = count

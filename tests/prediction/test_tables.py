@@ -1,4 +1,4 @@
-"""Tables read back with the csv, json and pyarrow modules; what an interrupted or failing run leaves."""
+"""Tables read back with the csv, json and pyarrow modules."""
 
 import csv
 import json
@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from modelscope_beit.errors import BeitError, SettingsError
+from modelscope_beit.errors import SettingsError
 from modelscope_beit.prediction.stream import Prediction
-from modelscope_beit.prediction.tables import check_table, json_line, open_table, partial_path
+from modelscope_beit.prediction.tables import check_table, json_line, row_format, write_parquet
 
 PREDICTIONS = [
     Prediction('a, "quoted".jpg', ("red fox, Vulpes vulpes", "中文"), (0.75, 0.25)),
@@ -20,9 +20,13 @@ PREDICTIONS = [
 
 
 def write(path: Path, predictions: list[Prediction], topk: int = 2) -> None:
-    with open_table(path, topk) as append:
-        for prediction in predictions:
-            append(prediction)
+    """Writes what growing_table.py would."""
+    layout = row_format(path, topk)
+    rows = [layout.row(prediction) for prediction in predictions]
+    if path.suffix == ".parquet":
+        write_parquet(path, rows, topk)
+    else:
+        path.write_bytes(layout.head + b"".join(rows))
 
 
 def test_csv__has_a_row_per_picture_and_a_column_per_place(tmp_path: Path) -> None:
@@ -75,43 +79,6 @@ def test_parquet__keeps_the_order_over_several_groups(tmp_path: Path) -> None:
     assert file.read().column("source").to_pylist() == [str(number) for number in range(9000)]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_open_table__without_rows_gives_a_table_without_rows(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"none.{suffix}"
-    write(path, [])
-    if suffix == "parquet":
-        assert pyarrow.parquet.read_table(path).num_rows == 0
-    else:
-        assert len(path.read_text().splitlines()) == (1 if suffix == "csv" else 0)
-
-
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_open_table__keeps_the_rows_of_an_interrupted_run_beside_the_old_table(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"preds.{suffix}"
-    path.write_bytes(b"the old one")
-    with pytest.raises(KeyboardInterrupt), open_table(path, 2) as append:
-        append(PREDICTIONS[0])
-        append(PREDICTIONS[1])
-        raise KeyboardInterrupt
-    assert path.read_bytes() == b"the old one"
-    partial = tmp_path / f"preds.partial.{suffix}"
-    assert partial_path(path) == partial
-    if suffix == "parquet":
-        assert pyarrow.parquet.read_table(partial).column("source").to_pylist() == ['a, "quoted".jpg', "broken.jpg"]
-    else:
-        text = partial.read_text(encoding="utf-8")
-        assert text.endswith("\n") and "broken.jpg" in text
-
-
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_open_table__replaces_the_old_table_and_leaves_nothing_beside_it(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"preds.{suffix}"
-    path.write_bytes(b"the old one")
-    write(path, PREDICTIONS)
-    assert [found.name for found in tmp_path.iterdir()] == [path.name]
-    assert path.read_bytes() != b"the old one"
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -125,13 +92,3 @@ def test_check_table__says_what_is_wrong_with_a_name(tmp_path: Path, name: str, 
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(SettingsError, match=expected):
         check_table(tmp_path / name)
-
-
-def test_open_table__names_the_file_when_the_disk_is_full(tmp_path: Path) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("only Linux has /dev/full")
-    partial_path(tmp_path / "preds.csv").symlink_to(full)
-    with pytest.raises(BeitError, match=r"Writing the table .*preds\.partial\.csv failed: .*[Nn]o space"):
-        write(tmp_path / "preds.csv", PREDICTIONS * 1000)
-    assert not (tmp_path / "preds.csv").exists()
