@@ -11,7 +11,7 @@ from typing import Any
 
 from mmcls.models.builder import BACKBONES
 from mmcv.runner import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from modelscope_beit.network.backbone import BeitBackbone
 from modelscope_beit.network.classifier import initialise_backbone
@@ -34,6 +34,7 @@ class MmclsBeitBackbone(BeitBackbone, BaseModule):
         assert settings is not None, "keywords without problems give settings"
         super().__init__(settings)
         self.init_cfg = init_cfg
+        self.register_state_dict_post_hook(_without_index)
 
     def init_weights(self) -> None:
         """Gives the weights their values for training from scratch, or those of the file in init_cfg."""
@@ -44,3 +45,8 @@ class MmclsBeitBackbone(BeitBackbone, BaseModule):
     def forward(self, images: Tensor) -> tuple[Tensor]:  # type: ignore[override]
         """Returns the pooled feature (N, C), as a tuple of one stage, of images (N, 3, H, W), float, normalised."""
         return (super().forward(images),)
+
+
+def _without_index(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
+    """Removes what the network computes anew: mmcv's runner saves all buffers, whether they are to be saved or not."""
+    state.pop(f"{prefix}index", None)

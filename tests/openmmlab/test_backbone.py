@@ -10,6 +10,7 @@ import torch
 
 pytest.importorskip("mmcls.apis", reason="mmcls trains the network")
 
+import mmcls
 from mmcls.apis import train_model
 from mmcls.datasets import build_dataset
 from mmcls.models import build_classifier
@@ -92,7 +93,7 @@ optimizer = dict(type="AdamW", lr=1e-3)
 optimizer_config = dict(grad_clip=None)
 lr_config = dict(policy="fixed")
 runner = dict(type="EpochBasedRunner", max_epochs=1)
-checkpoint_config = dict(interval=1, meta=dict(CLASSES=["china", "dark", "flower"]))
+checkpoint_config = dict(interval=1)
 log_config = dict(interval=1, hooks=[])
 workflow = [("train", 1)]
 log_level = "ERROR"
@@ -114,7 +115,9 @@ def test_mmcls_script__trains_it_and_the_checkpoint_opens_here(tmp_path: Path) -
     model = build_classifier(cfg.model)
     model.init_weights()
     before = copy.deepcopy(model.state_dict())
-    train_model(model, build_dataset(cfg.data.train), cfg, device="cpu", timestamp="now", meta={"seed": 0})
+    dataset = build_dataset(cfg.data.train)
+    cfg.checkpoint_config.meta = {"mmcls_version": mmcls.__version__, "CLASSES": dataset.CLASSES}
+    train_model(model, dataset, cfg, device="cpu", timestamp="now", meta={"seed": 0})
     trained = model.state_dict()
     assert not torch.equal(before["backbone.blocks.0.attn.qkv.weight"], trained["backbone.blocks.0.attn.qkv.weight"])
 
@@ -151,7 +154,7 @@ OURS = "import modelscope_beit.openmmlab.backbone"
 
 def test_registration__beside_the_hosts_in_any_order() -> None:
     programs = [ORDERS.format(imports="\n".join(order)) for order in ((HOST, OURS), (OURS, HOST))]
-    for status, output, errors in fresh_interpreters.outcomes(programs):
+    for status, output, errors in fresh_interpreters.outcomes(programs, ("torch", "mmcls.models")):
         assert status == 0, errors
         host, ours = output.split()[-2:]
         assert host == "modelscope.models.cv.image_classification.backbones.beit_v2"
