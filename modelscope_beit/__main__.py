@@ -21,6 +21,8 @@ VERBS = {
     "embed": ("modelscope_beit.commands.embed", "turn pictures into features, or find the nearest pictures"),
     "probe": ("modelscope_beit.commands.probe", "measure a model's features without training the network"),
     "convert": ("modelscope_beit.commands.convert", "turn weights of other libraries into a model folder, or back"),
+    "export": ("modelscope_beit.commands.export", "write a model for ONNX, OpenVINO or torch, with a certificate"),
+    "verify": ("modelscope_beit.commands.verify", "check an exported model against its certificate"),
     "describe": ("modelscope_beit.commands.describe", "say what is in a model folder or a weight file"),
     "run": ("modelscope_beit.commands.run", "run a ModelScope script with this package loaded"),
     "demo": ("modelscope_beit.commands.demo", "classify a few pictures that come with the package"),

@@ -28,6 +28,10 @@ class ModelFolderError(BeitError, ValueError):
     """A model folder or model id that cannot be opened or written."""
 
 
+class ExportError(BeitError, RuntimeError):
+    """An exported file that does not answer as its network does, or that cannot be opened."""
+
+
 class TrainingError(BeitError, RuntimeError):
     """A run that cannot go on: a loss that is not finite, or too little memory."""
 

@@ -9,6 +9,7 @@ KINDS = [
     errors.ImageError,
     errors.CheckpointError,
     errors.ModelFolderError,
+    errors.ExportError,
     errors.UntrustedCodeError,
     errors.MissingPackageError,
 ]

@@ -33,6 +33,7 @@ PARTS = {
     "openmmlab": part(2.5, "mmcv mmcls modelscope torch numpy PIL"),
     "training": part(3.8, "torch numpy accelerate matplotlib rich tensorboard"),
     "prediction": part(3.5, "torch numpy PIL matplotlib pyarrow"),
+    "export": part(3.45, "torch numpy PIL onnx onnxscript onnxruntime openvino"),
     "features": part(3.4, "torch numpy pyarrow matplotlib"),
     "evaluation": part(3.2, "torch numpy PIL matplotlib"),
     "model_folder": part(3, "torch numpy safetensors PIL"),

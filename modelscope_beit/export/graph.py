@@ -1,0 +1,69 @@
+"""A classifier -> a module that can be turned into a graph -> torch's exported program. torch only."""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from modelscope_beit.errors import SettingsError
+from modelscope_beit.network.classifier import BeitClassifier, Classifier
+from modelscope_beit.network.inference_form import inference_form
+
+
+def graph_module(network: Classifier, *, half: bool) -> nn.Module:
+    """Returns a module in eval mode: images (N, 3, H, W), float32, normalised -> logits (N, K), float32.
+
+    half: it computes in float16 in between, with weights of its own.
+    """
+    module = inference_form(network)
+    return _HalfPrecision(module) if half else module
+
+
+def check_dynamic_size(network: Classifier) -> None:
+    """Raises SettingsError for a network whose graph has one size."""
+    if isinstance(network, BeitClassifier):
+        height, width = network.settings.backbone.image_size
+        raise SettingsError(
+            f"The graph of this network takes pictures of {height}x{width} pixels only: its positions belong to that "
+            "grid of patches, and interpolating them for another one is no step that a graph can hold. Make a model "
+            "folder of the other size first (beit convert MODEL FOLDER --size 384), then export that."
+        )
+
+
+def exported_program(module: nn.Module, images: Tensor, *, dynamic_size: bool) -> ExportedProgram:
+    """Returns the program of a module, for any number of pictures.
+
+    images: (N, 3, H, W), at least two. dynamic_size: for any H and W, too.
+    Raises SettingsError, with torch's reason, if it cannot be captured as a graph.
+    """
+    try:
+        with torch.no_grad():
+            return torch.export.export(module, (images,), dynamic_shapes=(dynamic_axes(dynamic_size),))
+    # Whatever the code of timm and mmcls makes of torch's symbols.
+    except Exception as error:
+        what = "pictures of any size" if dynamic_size else "any number of pictures"
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise SettingsError(
+            f"torch {torch.__version__} cannot turn this network into a graph for {what} ({type(error).__name__}: "
+            f"{reason}). Another way may be --to torchscript, which records one pass through the network."
+        ) from error
+
+
+def dynamic_axes(dynamic_size: bool) -> dict[int, Dim]:
+    """Returns axis -> the name that it has in graphs."""
+    axes = {0: Dim("batch")}
+    return axes | {2: Dim("height"), 3: Dim("width")} if dynamic_size else axes
+
+
+class _HalfPrecision(nn.Module):
+    """Float32 outside, float16 inside; so every runtime is fed and read alike."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.network = deepcopy(module).half()
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images.half())
+        return logits.float()

@@ -1,0 +1,109 @@
+"""What can run an exported file: each gives a function from pictures to logits. Packages are asked for when needed."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from modelscope_beit.errors import ExportError, MissingPackageError, require
+from modelscope_beit.export.targets import INPUT_NAME
+
+# Pictures (N, 3, H, W), float32, normalised -> logits (N, K), float32.
+Session = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """package: what has to be installed. open: path -> session; raises MissingPackageError without the package."""
+
+    package: str
+    open: Callable[[Path], Session]
+
+
+def runtime_version(runtime: str) -> str:
+    """Returns the version of a runtime that is installed."""
+    version = str(import_module(RUNTIMES[runtime].package).__version__)
+    # OpenVINO adds the commit and the branch it was built from.
+    return version.partition("-")[0]
+
+
+def open_session(runtime: str, file: Path) -> Session:
+    """Returns a session of a runtime on the processor.
+
+    runtime: a key of RUNTIMES. Raises MissingPackageError if it is not installed, ExportError if it cannot open the
+    file. A session raises ExportError if the runtime fails.
+    """
+    try:
+        session = RUNTIMES[runtime].open(file)
+    except MissingPackageError:
+        raise
+    # Each runtime has kinds of its own, and broken bytes make all of them.
+    except Exception as error:
+        raise ExportError(f"{file} cannot be opened by {runtime}: {_cause(error)}") from error
+
+    def run(images: np.ndarray) -> np.ndarray:
+        try:
+            return session(np.ascontiguousarray(images, np.float32))
+        except Exception as error:
+            raise ExportError(f"{file} cannot be run by {runtime}: {_cause(error)}") from error
+
+    return run
+
+
+def _open_onnxruntime(file: Path) -> Session:
+    onnxruntime = require("onnxruntime", extra="onnx", purpose="to run ONNX files")
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {INPUT_NAME: images})[0]
+
+
+def _open_openvino(file: Path) -> Session:
+    openvino = require("openvino", extra="openvino", purpose="to run OpenVINO files, and ONNX files by OpenVINO")
+    # Its own choice is bfloat16 where the processor has it: then answers would depend on the machine.
+    precision = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(file, "CPU", precision)
+    return lambda images: compiled(images)[0].copy()
+
+
+def _open_torchscript(file: Path) -> Session:
+    with warnings.catch_warnings():
+        # That torch.export is preferred to it.
+        warnings.simplefilter("ignore", FutureWarning)
+        return _torch_session(torch.jit.load(file, map_location="cpu"))
+
+
+def _open_program(file: Path) -> Session:
+    return _torch_session(torch.export.load(file).module())
+
+
+def _open_compiled(file: Path) -> Session:
+    # torch documents it under this name.
+    from torch._inductor import aoti_load_package
+
+    return _torch_session(aoti_load_package(str(file)))
+
+
+def _torch_session(network: Callable[[torch.Tensor], Any]) -> Session:
+    def run(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            logits: np.ndarray = network(torch.from_numpy(images)).numpy()
+        return logits
+
+    return run
+
+
+def _cause(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+RUNTIMES = {
+    "onnxruntime": Runtime("onnxruntime", _open_onnxruntime),
+    "openvino": Runtime("openvino", _open_openvino),
+    "torch.jit": Runtime("torch", _open_torchscript),
+    "torch.export": Runtime("torch", _open_program),
+    "torch.aotinductor": Runtime("torch", _open_compiled),
+}

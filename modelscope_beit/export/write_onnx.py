@@ -1,0 +1,97 @@
+"""An exported program -> an ONNX file; and an ONNX file -> one in 8-bit integers."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from modelscope_beit.errors import SettingsError, require
+from modelscope_beit.export.graph import dynamic_axes
+from modelscope_beit.export.targets import INPUT_NAME, OUTPUT_NAME
+
+# What protobuf refuses to hold in one message.
+_LARGEST_MESSAGE = 2_000_000_000
+# Products with weights. Those of attention, of activations alone, stay in float.
+_QUANTIZED = ["Conv", "Gemm", "MatMul"]
+_CALIBRATION_BATCH = 4
+
+
+def write_onnx(program: ExportedProgram, file: Path, *, opset: int, dynamic_size: bool) -> None:
+    """Writes an ONNX file: input "images" (batch, 3, H, W), output "logits" (batch, K), both float32.
+
+    Weights beyond 2 GB lie in FILE.data beside it. Paths and line numbers of this machine are left out.
+    Raises MissingPackageError without onnx and onnxscript, SettingsError for an opset that torch does not write.
+    """
+    onnx = require("onnx", extra="onnx", purpose="to write ONNX files")
+    require("onnxscript", extra="onnx", purpose="to write ONNX files")
+    with warnings.catch_warnings():
+        # About names of axes that torch has merged; the shapes are read back below.
+        warnings.simplefilter("ignore")
+        written: Any = torch.onnx.export(
+            program,
+            opset_version=opset,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes=({axis: dimension.__name__ for axis, dimension in dynamic_axes(dynamic_size).items()},),
+            verbose=False,
+        )
+    model = written.model_proto
+    (found,) = [one.version for one in model.opset_import if one.domain == ""]
+    if found != opset:
+        raise SettingsError(
+            f"torch {torch.__version__} writes this network in opset {found}, not in {opset}; ask for {found}."
+        )
+    # Each node says from which line of which file it comes.
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph):
+        del part.metadata_props[:]
+    onnx.save(model, file, save_as_external_data=_is_large(model), location=f"{file.name}.data")
+
+
+def quantize_onnx(source: Path, file: Path, images: Sequence[np.ndarray]) -> None:
+    """Writes an ONNX file whose products with weights are in 8-bit integers, as QDQ nodes with fixed ranges.
+
+    images: some (3, H, W), normalised, of equal size; the ranges of activations are those met with them.
+    Weights use 7 of the 8 bits: processors without VNNI add two products in 16 bits, which 8 bits overflow; seen with
+    the embedded network, whose logits then moved by 0.41 in place of 0.10.
+    """
+    quantization = require("onnxruntime.quantization", extra="onnx", purpose="to quantize ONNX files")
+    quantization.quantize_static(
+        source,
+        file,
+        _reader(quantization.CalibrationDataReader, images),
+        quant_format=quantization.QuantFormat.QDQ,
+        op_types_to_quantize=_QUANTIZED,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        use_external_data_format=source.with_name(f"{source.name}.data").exists(),
+        extra_options={"MatMulConstBOnly": True},
+    )
+
+
+def _is_large(model: Any) -> bool:
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _LARGEST_MESSAGE
+
+
+def _reader(kind: Any, images: Sequence[np.ndarray]) -> Any:
+    """The pictures as onnxruntime asks for them: one batch after another, then None."""
+
+    class Reader(kind):
+        def __init__(self) -> None:
+            self._batches = _batches(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {INPUT_NAME: batch}
+
+    return Reader()
+
+
+def _batches(images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    for first in range(0, len(images), _CALIBRATION_BATCH):
+        yield np.stack(images[first : first + _CALIBRATION_BATCH])
