@@ -7,6 +7,7 @@ Ctrl-C finishes the step at hand, saves, and says how to go on; the exit status 
 Examples:
   beit train embedded photos/ --out runs/photos --epochs 10
   beit train my_model photos/ --set drop_path=0.2 --set mixup=0.8 --set train.lr_config.warmup_iters=3 --dry-run
+  beit train my_model photos/ --recipe bit --set iterations=200 --dry-run
   torchrun --nproc_per_node 2 -m modelscope_beit train my_model photos/ --out runs/photos
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from modelscope_beit import names
 from modelscope_beit.commands.model_argument import local_path
 from modelscope_beit.errors import SettingsError
+from modelscope_beit.recipe_rules.applying import named_paths
 from modelscope_beit.settings.overrides import apply_overrides, short_keys_help
 
 # Option -> the short key that it sets.
@@ -40,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=["auto", "fp32", "bf16", "fp16"], help="default: auto, bf16 where the hardware has it")
     add("--seed", type=int, help="of everything that is random (default: 0)")
     add("--config", type=Path, metavar="FILE", help="a configuration whose recipe takes the place of the model's own")
+    add(
+        "--recipe",
+        choices=["auto", "bit"],
+        help="let a rule choose the recipe by weights, data and device: auto (BEiT v2's, for it and its kin) or bit "
+        "(BigTransfer's); --set goes before it, and RUN/recipe.json is what it chose",
+    )
     add("--no-validate", action="store_true", help="do not evaluate while training")
     add("--trust-remote-code", action="store_true", help="allow a model folder to run code of its own")
 
@@ -65,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise SettingsError(
             "Several processes need one folder for their run, and each has a clock of its own: give --out."
         )
+    if arguments.config is not None and arguments.recipe is not None:
+        raise SettingsError("--config takes a recipe and --recipe makes one: give one of them, and change it by --set.")
     out: Path = arguments.out or Path("runs") / f"{Path(arguments.data).name or 'data'}_{timestamp}"
     folder = local_path(arguments.model)
 
@@ -75,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     from modelscope_beit.training.processes import is_main_process
     from modelscope_beit.training.reopening import (
         keep_division,
+        keep_recipe,
         open_training_data,
         refuse_to_replace,
         reopening_facts,
@@ -85,11 +96,21 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_to_replace(out)
     original = complete_configuration(folder, trust_remote_code=arguments.trust_remote_code)
     configuration = original if arguments.config is None else with_recipe_of(original, arguments.config)
-    configuration = apply_overrides(configuration, _overrides(arguments))
-    start = Start(folder, find_weight_file(folder), original, configuration, f"{folder} with the options given")
+    overrides = _overrides(arguments)
+    configuration = apply_overrides(configuration, overrides)
+    start = Start(
+        folder,
+        find_weight_file(folder),
+        original,
+        configuration,
+        f"{folder} with the options given",
+        rule=arguments.recipe,
+        named=named_paths(apply_overrides({}, overrides)),
+    )
     prepared = prepare(start, lambda: open_training_data(arguments.data, seed=start.seed))
     if not arguments.dry_run and is_main_process():
         keep_division(prepared.data, out)
+        keep_recipe(prepared, out)
     job = make_job(
         prepared,
         work_dir=out,

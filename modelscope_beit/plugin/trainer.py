@@ -47,6 +47,7 @@ from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.finetune import finetune
 from modelscope_beit.training.preparation import Start, TrainingData, make_job, prepare
 from modelscope_beit.training.processes import is_main_process
+from modelscope_beit.training.reopening import keep_recipe
 from modelscope_beit.training.run_evaluation import (
     Trained,
     describe_weights,
@@ -105,6 +106,7 @@ class BeitImageClassificationTrainer(BaseTrainer):
         self.logger = get_logger()
         self.model_dir = str(folder)
         self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
+        self._rule = arguments.recipe
         self._source = model if isinstance(model, str) else self.model_dir
         self._read_configuration(arguments, seed, cfg_modify_fn)
         start_processes(arguments)
@@ -141,6 +143,11 @@ class BeitImageClassificationTrainer(BaseTrainer):
                 f"{names.CONFIGURATION_FILE}. Choose another work_dir."
             )
         prepared = prepare(self._start(), self._open_data)
+        if prepared.ruled is not None:
+            # evaluate() reads it.
+            self.cfg = Config(prepared.ruled.configuration, filename=self.cfg_file)
+            if is_main_process():
+                keep_recipe(prepared, work_dir)
         job = make_job(
             prepared,
             work_dir=work_dir,
@@ -232,6 +239,7 @@ class BeitImageClassificationTrainer(BaseTrainer):
             original=self._original,
             configuration=plain_configuration(self.cfg),
             where=self._where(),
+            rule=self._rule,
         )
 
     def _own_weights(self) -> Path:

@@ -15,6 +15,7 @@ from modelscope_beit.plugin.preprocessor import (
     ImageClassificationBypassPreprocessor,
     ImageClassificationMmcvPreprocessor,
 )
+from modelscope_beit.recipe_rules.applying import RULES
 from modelscope_beit.settings.problems import shown
 
 _logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class TrainerArguments:
     fp16: True, or mmcv's mapping such as {"loss_scale": 512.0}. gpu_ids: only the first one is used.
     launcher: "pytorch" for processes that torchrun started.
     dist_params: for torch.distributed, e.g. {"backend": "gloo"}.
+    recipe: "auto" or "bit", the rule that chooses the recipe; what cfg_modify_fn changes goes before it.
     no_validate: True: no evaluation while training. deterministic: True: the same numbers in every run, on a GPU too.
     """
 
@@ -51,6 +53,7 @@ class TrainerArguments:
     dist_params: Mapping[str, Any] | None = None
     deterministic: bool = False
     trust_remote_code: bool = False
+    recipe: str | None = None
 
 
 def read_arguments(keywords: Mapping[str, Any]) -> TrainerArguments:
@@ -120,6 +123,8 @@ def _unusable(arguments: TrainerArguments) -> list[str]:
         value = getattr(arguments, name)
         if value is not None and (not isinstance(value, str) or not value):
             problems.append(f"{name}={shown(value)}: a text is expected")
+    if arguments.recipe is not None and arguments.recipe not in tuple(RULES):
+        problems.append(f"recipe={shown(arguments.recipe)}: {' or '.join(map(repr, RULES))} is expected")
     if arguments.fp16 is not None and not isinstance(arguments.fp16, bool | Mapping):
         problems.append(
             f"fp16={shown(arguments.fp16)}: True, False or a mapping such as {{'loss_scale': 512.0}} is expected"

@@ -40,6 +40,11 @@ SHORT_KEYS: dict[str, ShortKey] = {
     "lr": ShortKey("peak learning rate", ("train.optimizer.lr",)),
     "weight_decay": ShortKey("weight decay", ("train.optimizer.weight_decay",)),
     "epochs": ShortKey("passes over the training pictures", ("train.max_epochs",)),
+    "iterations": ShortKey(
+        "batches of the run, in place of epochs",
+        ("train.runner.max_iters",),
+        fixed=(("train.runner.type", "IterBasedRunner"),),
+    ),
     "batch_size": ShortKey("pictures a batch and process", ("train.dataloader.batch_size_per_gpu",)),
     "eval_batch_size": ShortKey("the same in evaluation", ("evaluation.dataloader.batch_size_per_gpu",)),
     "workers": ShortKey(

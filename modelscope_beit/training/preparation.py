@@ -13,10 +13,12 @@ from modelscope_beit.errors import SettingsError
 from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.label_files import read_labels
 from modelscope_beit.model_folder.opening import find_weight_file
+from modelscope_beit.recipe_rules.applying import RuledRecipe, apply_rule, user_settings
 from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.problems import plain
 from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.job import TrainingJob
+from modelscope_beit.training.recipe_facts import gather_facts
 from modelscope_beit.training.start_configuration import counted_sections, with_class_count
 
 # Keys, at the top and in `train`, that say where one run took place, and what it did not take from its start.
@@ -29,7 +31,9 @@ class Start:
 
     folder: the model folder. weights: the file that training starts from, unless the configuration says load_from.
     original: the folder's configuration, complete. configuration: the same after everything that the user set.
-    where: what to call the configuration in messages.
+    where: what to call the configuration in messages. rule: what makes the recipe out of start, data and device
+    ("auto", "bit"); None: the recipe is that of the configuration. named: key paths that the user has set, where the
+    two configurations may not tell.
     """
 
     folder: Path
@@ -37,6 +41,8 @@ class Start:
     original: dict[str, object]
     configuration: dict[str, object]
     where: str
+    rule: str | None = None
+    named: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -63,7 +69,7 @@ class Prepared:
     """A run that can begin.
 
     configuration: with the class counts of the data. start_weights: the file that training starts from.
-    findings: what was found in the data. notes: what is worth a line each.
+    findings: what was found in the data. notes: what is worth a line each. ruled: what a rule made of the recipe.
     """
 
     settings: FolderSettings
@@ -73,6 +79,7 @@ class Prepared:
     data: TrainingData
     findings: DataFindings
     notes: tuple[str, ...]
+    ruled: RuledRecipe | None = None
 
 
 def prepare(start: Start, open_data: Callable[[], TrainingData]) -> Prepared:
@@ -87,12 +94,19 @@ def prepare(start: Start, open_data: Callable[[], TrainingData]) -> Prepared:
     known_names = class_names_of(start.folder, start_weights)
     data = _with_class_names(open_data(), known_names, _count_that_was_set(start))
     class_names = data.train.class_names
-    configuration = with_class_count(start.configuration, start.original, class_names)
+    ruled = None
+    if start.rule is not None:
+        given = user_settings(start.configuration, start.original, start.named)
+        facts = gather_facts(settings, recipe, start_weights, known_names, data.train, given)
+        ruled = apply_rule(start.rule, start.configuration, facts)
+    configuration = with_class_count(ruled.configuration if ruled else start.configuration, start.original, class_names)
     settings, recipe = read_recipe(configuration, where=start.where, original=start.original)
     extra = _without_places(settings.extra)
     settings = replace(settings, class_names=class_names, class_names_file=None, extra=extra)
     findings = check_data(data.train, data.validation, num_classes=settings.model.num_classes)
-    notes = [*data.notes, *_head_note(start, class_names, known_names)]
+    notes = [*data.notes, *([ruled.in_words()] if ruled else [])]
+    if not recipe.zero_head:
+        notes += _head_note(start, class_names, known_names)
     if recipe.early_stopping is not None and data.validation is None:
         raise SettingsError(
             f"train.early_stopping watches the validation, but {data.train.description} comes without validation data. "
@@ -100,7 +114,7 @@ def prepare(start: Start, open_data: Callable[[], TrainingData]) -> Prepared:
         )
     if recipe.validates and data.validation is None:
         notes.append("There are no validation data, so nothing is validated and the newest weights are the output.")
-    return Prepared(settings, recipe, configuration, start_weights, data, findings, tuple(notes))
+    return Prepared(settings, recipe, configuration, start_weights, data, findings, tuple(notes), ruled)
 
 
 def make_job(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_beit import names
+from modelscope_beit.checkpoints.files import write_atomically
 from modelscope_beit.data.records import Records
 from modelscope_beit.data.sources import open_data
 from modelscope_beit.data.splitting import write_split
@@ -17,6 +18,8 @@ from modelscope_beit.training.run_folder import RECORD_FILE, RunFolder, newest_s
 
 # Tells the parts of data that a run has divided itself; data.annotation_file reads it.
 DIVISION_FILE = "split.jsonl"
+# What a rule has made of the recipe.
+RECIPE_FILE = "recipe.json"
 
 
 def open_training_data(location: str, *, seed: int, class_names: Sequence[str] | None = None) -> TrainingData:
@@ -40,6 +43,14 @@ def keep_division(data: TrainingData, work_dir: Path) -> None:
     assert isinstance(data.train, Records) and data.validation is not None, "only such data are divided"
     work_dir.mkdir(parents=True, exist_ok=True)
     write_split(data.train, data.validation, work_dir / DIVISION_FILE)
+
+
+def keep_recipe(prepared: Prepared, work_dir: Path) -> None:
+    """Writes what a rule has made of the recipe into a run folder, to be edited and taken by --config."""
+    if prepared.ruled is not None:
+        text = prepared.ruled.as_file()
+        work_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(work_dir / RECIPE_FILE, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def reopening_facts(prepared: Prepared, *, data: str, seed: int) -> dict[str, object]:

@@ -116,6 +116,31 @@ def test_train__takes_the_recipe_of_a_file(
     assert (job.recipe.optimizer.kind, job.recipe.epochs) == ("SGD", 3)
 
 
+@pytest.mark.parametrize("rule", ["auto", "bit"])
+def test_train__a_rule_chooses_the_recipe_and_writes_it(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    run, settings = tmp_path / "run", ["--set", "lr=0.5", "--set", "patience=4", "--lr", "0.25"]
+    job = job_of(monkeypatch, model, photos, "--out", run, "--recipe", rule, *settings)
+    recipe = job.recipe
+    assert recipe.optimizer.kind == {"auto": "AdamW", "bit": "SGD"}[rule]
+    assert (recipe.optimizer.lr, recipe.early_stopping.patience) == (0.5, 4)  # type: ignore[union-attr]
+    assert recipe.batch_size == 24, "all pictures a step, not the folder's batches of 4"
+    (table,) = [note for note in job.notes if f'by the rule "{rule}"' in note]
+    assert "train.optimizer.lr" in table and "as you set it; the rule says" in table
+    again = job_of(monkeypatch, model, photos, "--out", tmp_path / "again", "--config", run / "recipe.json")
+    assert again.recipe == recipe
+
+
+def test_train__a_recipe_is_taken_or_made(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.json").write_text("{}")
+    options = ["--recipe", "auto", "--config", str(tmp_path / "recipe.json")]
+    assert main(["train", str(model), str(photos), *options]) == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
 def test_train__dry_run_writes_nothing(
     model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,10 +148,13 @@ def test_train__dry_run_writes_nothing(
     run.mkdir()
     (run / "run.json").write_text("{}")
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    assert main(["train", str(model), str(photos), "--out", str(run), "--dry-run"]) == 0
+    options = ["--out", str(run), "--recipe", "auto", "--epochs", "2", "--dry-run"]
+    assert main(["train", str(model), str(photos), *options]) == 0
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
-    output = capsys.readouterr().out
-    for part in ("The recipe", "AdamW lr 0.001", "12, 6 an epoch", "Training time", "at the peak"):
+    told = capsys.readouterr()
+    assert "train.optimizer.paramwise_cfg" in told.err and "layer_decay_rate 0.75" in told.err
+    output = told.out
+    for part in ("The recipe", "AdamW lr 0.0024", "2, 1 an epoch", "Training time", "at the peak"):
         assert part in output
 
 

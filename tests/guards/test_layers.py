@@ -41,6 +41,7 @@ PARTS = {
     "checkpoints": part(2, "torch numpy safetensors timm transformers"),
     "network": part(1, "torch timm"),
     "images": part(1, "torch torchvision numpy PIL cv2"),
+    "recipe_rules": part(0.7),
     "settings": part(0.5),
     "names": part(0),
     "errors": part(0),

@@ -180,6 +180,42 @@ def test_model__is_the_network_that_evaluate_measures(
     assert all(torch.equal(value, saved[key]) for key, value in trainer.model.state_dict().items())
 
 
+def test_model__is_the_best_one_after_early_stopping(
+    model_folder: Path, tmp_path: Path, train_dataset: MsDataset, eval_dataset: MsDataset
+) -> None:
+    def impatient(cfg: Any) -> None:
+        cfg.train.max_epochs = 9
+        # Nothing is better by more than all there is: the first result is the only improvement.
+        cfg.train.early_stopping = dict(patience=2, min_delta=100.0)
+
+    trainer = build(
+        str(model_folder), tmp_path, train_dataset=train_dataset, eval_dataset=eval_dataset, cfg_modify_fn=impatient
+    )
+    trainer.train()
+    work_dir = Path(trainer.work_dir)
+    assert (work_dir / "epoch_3.pth").exists() and not (work_dir / "epoch_4.pth").exists()
+    (best,) = work_dir.glob("best_accuracy_top-1_epoch_*.pth")
+    expected = training_jobs.weights_of(best)
+    assert all(torch.equal(value, expected[key]) for key, value in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("rule", ["auto", "bit"])
+def test_recipe__is_made_by_a_rule_beneath_cfg_modify_fn(
+    model_folder: Path, tmp_path: Path, train_dataset: MsDataset, eval_dataset: MsDataset, rule: str
+) -> None:
+    def shorter(cfg: Any) -> None:
+        cfg.train.optimizer.lr = 0.125
+
+    data = {"train_dataset": train_dataset, "eval_dataset": eval_dataset, "max_epochs": 2}
+    trainer = build(str(model_folder), tmp_path, recipe=rule, cfg_modify_fn=shorter, **data)
+    trainer.train()
+    made = json.loads((Path(trainer.work_dir) / "recipe.json").read_text())["train"]
+    assert made["optimizer"]["lr"] == 0.125
+    assert made["optimizer"]["type"] == trainer.cfg.train.optimizer.type == {"auto": "AdamW", "bit": "SGD"}[rule]
+    assert json.loads((Path(trainer.work_dir) / "run.json").read_text())["checkpoints"][-1]["iterations"] == 2
+    assert trainer.evaluate()["accuracy_top-1"] >= 0
+
+
 def test_trainer__starts_from_a_model_as_it_is_in_memory(
     model_folder: Path, tmp_path: Path, ten_images: list[Path]
 ) -> None:

@@ -55,6 +55,8 @@ def test_read_arguments__unknown_ones_all_at_once_with_the_nearest_known() -> No
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("recipe", "best"),
+        ("recipe", ["auto"]),
         ("max_epochs", 0),
         ("max_epochs", True),
         ("max_epochs", 2.5),

@@ -256,7 +256,8 @@ SHORT_VALUES = {
     "ema": "0.001",
 }
 STRANGE = [None, "x", "", -1, 0, 7, 3.5, 10**30, True, [], {}, [1], ["x"], [[1]], [None], {"type": "x"}, {"a": 1}, [{}]]
-WHOLE = "epochs batch_size eval_batch_size workers accumulation warmup_epochs frozen_stages patience seed".split()
+WHOLE = "epochs iterations batch_size eval_batch_size workers accumulation warmup_epochs frozen_stages".split()
+WHOLE += ["patience", "seed"]
 
 
 @pytest.mark.parametrize("name", SHORT_KEYS)

@@ -1,5 +1,6 @@
 """From a folder, settings and data to a job: class names and counts, start weights, what is told."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,23 @@ def test_prepare__early_stopping_needs_validation_data(start: Start) -> None:
     impatient = started(start.folder, early_stopping={"patience": 2})
     with pytest.raises(SettingsError, match=r"early_stopping watches the validation, but .* without validation data"):
         prepare(impatient, lambda: TrainingData(pictures(training_jobs.CLASSES), None))
+
+
+def test_prepare__a_rule_makes_the_recipe_of_the_data(start: Start) -> None:
+    prepared = prepare(dataclasses.replace(start, rule="auto"), data)
+    assert prepared.ruled is not None and prepared.ruled.rule == "auto"
+    assert (prepared.recipe.epochs, prepared.recipe.batch_size) == (500, 12), "500 steps of all 12 pictures"
+    assert prepared.configuration["model"]["mm_model"]["head"]["num_classes"] == 3  # type: ignore[index]
+    assert any("train.max_epochs" in note for note in prepared.notes)
+    changed = dataclasses.replace(started(start.folder, max_epochs=7), rule="auto")
+    assert prepare(changed, data).recipe.epochs == 7
+    named = dataclasses.replace(start, rule="auto", named=("train.max_epochs",))
+    assert prepare(named, data).recipe.epochs == 3
+
+
+def test_prepare__a_zero_head_is_not_said_to_be_kept(start: Start) -> None:
+    prepared = prepare(dataclasses.replace(start, rule="bit"), lambda: data(("a", "b", "c", "d", "e")))
+    assert not any("head's weights are kept" in note for note in prepared.notes)
 
 
 def test_prepare__reads_settings_before_it_opens_data(start: Start) -> None:

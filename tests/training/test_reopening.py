@@ -1,5 +1,6 @@
 """A run folder is opened again: same settings, data and division, and a word where that cannot be."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,9 @@ from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.preparation import Start, make_job, prepare
 from modelscope_beit.training.reopening import (
     DIVISION_FILE,
+    RECIPE_FILE,
     keep_division,
+    keep_recipe,
     open_training_data,
     refuse_to_replace,
     reopening_facts,
@@ -154,3 +157,13 @@ def test_open_training_data__wants_something_to_train_on(photos: Path, tmp_path:
     photos.rename(tmp_path / "data" / "val")
     with pytest.raises(SettingsError, match="validation only"):
         open_training_data(str(tmp_path / "data"), seed=0)
+
+
+def test_keep_recipe__only_what_a_rule_has_made(photos: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    content = complete_configuration(tiny_model_folder)
+    start = Start(tiny_model_folder, tiny_model_folder / "pytorch_model.pt", content, content, "x")
+    keep_recipe(prepare(start, lambda: open_training_data(str(photos), seed=3)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    by_rule = dataclasses.replace(start, rule="bit")
+    keep_recipe(prepare(by_rule, lambda: open_training_data(str(photos), seed=3)), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / RECIPE_FILE).read_text())["train"]["optimizer"]["type"] == "SGD"
