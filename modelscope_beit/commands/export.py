@@ -85,7 +85,7 @@ def _pictures(data: str) -> Sequence[Any]:
     if records is None:
         raise SettingsError(f"--calibration {data} has no pictures.")
     step = max(1, len(records) // _CALIBRATION_PICTURES)
-    return [records.pictures.read(row)[0] for row in range(0, len(records), step)][:_CALIBRATION_PICTURES]
+    return [records[row].image for row in range(0, len(records), step)][:_CALIBRATION_PICTURES]
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -37,7 +37,7 @@ SOME_FAILED = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds MODEL, SOURCE... and how to classify and where to write."""
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a model folder, a hub id, or the word embedded")
+    add("model", metavar="MODEL", help="a model folder, an exported one, a hub id, or the word embedded")
     add("sources", metavar="SOURCE", nargs="+", help="a picture, a folder, a URL, or - for a list on standard input")
     add("--topk", type=int, default=5, help="classes told per picture (default: 5)")
     add("--batch-size", type=int, default=32, help="pictures per pass through the network (default: 32)")
@@ -66,9 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
     folder = local_path(arguments.model)
 
     # Deferred, so that help and wrong usage are told at once: this brings torch.
-    from modelscope_beit.model_folder.opening import open_model
+    from modelscope_beit.export.opening import open_model_or_export
 
-    model = open_model(folder, device=own_device(arguments.device), trust_remote_code=arguments.trust_remote_code)
+    model = open_model_or_export(
+        folder, device=own_device(arguments.device), trust_remote_code=arguments.trust_remote_code
+    )
     arguments.topk = min(arguments.topk, len(model.class_names))
     with open_output(arguments, shard, model.folder) as output:
         sources = output.remaining(sources)

@@ -76,6 +76,10 @@ class Certificate:
         facts["versions"] = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return facts | ({"note": "\n".join(self.notes)} if self.notes else {})
 
+    def as_json(self) -> dict[str, Any]:
+        """Returns the same for programs, as certificate.json has it."""
+        return asdict(self)
+
     def _limits_in_words(self) -> str:
         agreement = f", {self.limits.least_agreement:.0%} of best classes" if self.limits.least_agreement else ""
         return f"{self.limits.tolerance:.1e} of a logit{agreement}"
@@ -83,7 +87,7 @@ class Certificate:
 
 def write_certificate(certificate: Certificate, folder: Path) -> None:
     """Writes certificate.json, and certificate.md for people."""
-    text = json.dumps(asdict(certificate), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(certificate.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / CERTIFICATE_FILE).write_text(f"{text}\n", encoding="utf-8")
     rows = [f"| {name} | {_cell(value)} |" for name, value in certificate.in_words().items()]
     page = [

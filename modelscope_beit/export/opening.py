@@ -17,7 +17,7 @@ from modelscope_beit.export.runtimes import Session, open_session
 from modelscope_beit.export.targets import CERTIFICATE_FILE, PREPROCESSING_FILE
 from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.model_folder.label_files import read_labels
-from modelscope_beit.model_folder.opening import OpenedModel
+from modelscope_beit.model_folder.opening import OpenedModel, open_model
 from modelscope_beit.network.classifier import Classifier
 from modelscope_beit.settings.any_model import AnyModelSettings, collect_any_model
 from modelscope_beit.settings.configuration import FolderSettings
@@ -64,6 +64,19 @@ def exported_folder(path: Path) -> Path | None:
     """Returns the exported folder that a path names, itself or by a file in it; None for anything else."""
     folder = path.parent if path.is_file() else path
     return folder if (folder / CERTIFICATE_FILE).is_file() else None
+
+
+def open_model_or_export(path: Path, *, device: str = "cpu", trust_remote_code: bool = False) -> OpenedModel:
+    """Returns the model of a model folder, an exported folder, or a file in that one.
+
+    device: of a network; exported ones run on the processor. Raises as open_model and open_exported do.
+    """
+    folder = exported_folder(path)
+    if folder is None:
+        return open_model(path, device=device, trust_remote_code=trust_remote_code)
+    if device != "cpu":
+        raise SettingsError(f"{folder} is an exported network, which runs on the processor, not on {device!r}.")
+    return open_exported(folder, trust_remote_code=trust_remote_code)
 
 
 def open_exported(folder: Path, *, trust_remote_code: bool = False) -> OpenedModel:
