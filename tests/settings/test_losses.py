@@ -4,6 +4,7 @@ from modelscope_beit.settings.losses import (
     AsymmetricLoss,
     CrossEntropyLoss,
     FocalLoss,
+    ForeignLoss,
     LabelSmoothLoss,
     read_loss,
 )
@@ -86,7 +87,8 @@ def test_read_loss__mistakes_are_told_at_once():
     assert problems.unknown == {"model.mm_model.head.loss.gama": "did you mean gamma?"}
 
 
-def test_read_loss__seesaw_needs_mmcls():
-    _, problems = read(type="SeesawLoss", num_classes=5)
-    assert not problems.wrong
-    assert "'SeesawLoss'" in problems.foreign[0] and "FocalLoss" in problems.foreign[0]
+@pytest.mark.parametrize("kind", ["SeesawLoss", "MyFocusLoss"])
+def test_read_loss__of_mmcls_and_its_users_is_theirs_to_judge(kind):
+    loss, problems = read(type=kind, num_classes=5, p=(0.8,))
+    assert loss == ForeignLoss({"type": kind, "num_classes": 5, "p": [0.8]})
+    assert problems == Problems()
