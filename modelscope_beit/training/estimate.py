@@ -89,56 +89,71 @@ def estimate_memory(
     """
     trained = [weight for weight in classifier.parameters() if weight.requires_grad]
     gradients = _FLOAT * sum(weight.numel() for weight in trained)
-    is_mixed = precision != "fp32"
-    layers = [layer.weight for layer in classifier.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    # Autocast keeps a copy of each trained matrix.
-    copies = sum(weight.numel() for weight in layers if weight.requires_grad)
     weights = _FLOAT * sum(weight.numel() for weight in classifier.parameters())
-    number_bytes = _HALF if is_mixed else _FLOAT
     return MemoryEstimate(
         weights=weights,
         gradients=gradients,
         optimizer=optimizer_tensors * gradients,
         average=weights if has_average else 0,
-        activations=_activations(classifier, picture_size, batch_size, number_bytes, on_cpu=on_cpu)
-        + _HALF * copies * is_mixed,
+        activations=_activations(classifier, picture_size, batch_size, precision, on_cpu=on_cpu),
         keeps_gradients=keeps_gradients,
     )
 
 
 def _activations(
-    classifier: Classifier, picture_size: tuple[int, int], batch_size: int, number_bytes: int, *, on_cpu: bool
+    classifier: Classifier, picture_size: tuple[int, int], batch_size: int, precision: str, *, on_cpu: bool
 ) -> int:
-    if isinstance(classifier, BeitClassifier):
-        settings = classifier.settings
-        kept = activation_bytes(settings, batch_size, number_bytes, on_cpu=on_cpu)
-        return kept + _working_bytes(settings, batch_size, number_bytes)
-    return batch_size * kept_by_a_picture(classifier, picture_size) * number_bytes // _FLOAT
+    if not isinstance(classifier, BeitClassifier):
+        return measured_activation_bytes(classifier, picture_size, batch_size, precision)
+    settings, is_mixed = classifier.settings, precision != "fp32"
+    number_bytes = _HALF if is_mixed else _FLOAT
+    layers = [layer.weight for layer in classifier.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    # Autocast keeps a copy of each trained matrix.
+    copies = _HALF * is_mixed * sum(weight.numel() for weight in layers if weight.requires_grad)
+    kept = activation_bytes(settings, batch_size, number_bytes, on_cpu=on_cpu)
+    return kept + copies + _working_bytes(settings, batch_size, number_bytes)
 
 
-def kept_by_a_picture(network: nn.Module, picture_size: tuple[int, int]) -> int:
-    """Returns the bytes that the forward pass of one picture keeps for the backward pass, weights apart: measured.
+def measured_activation_bytes(
+    network: nn.Module, picture_size: tuple[int, int], batch_size: int, precision: str
+) -> int:
+    """Returns what the forward pass keeps for the backward pass: for networks that nobody has a formula for.
 
-    For networks that nobody has a formula for. Batch norm is left as in evaluation, so that nothing in it changes.
+    One and two pictures tell what each takes, and what is kept once: autocast's copies of weights, and the weights that
+    BigTransfer standardises. Beside all that there is the gradient of the largest map.
+    Batch norm is left as in evaluation, so that nothing in it changes.
     """
-    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
+    one, two = (_kept_bytes(network, picture_size, count, precision) for count in (1, 2))
+    kept = sum(one) + (batch_size - 1) * (sum(two) - sum(one))
+    return kept + batch_size * (max(two) - max(one))
+
+
+def _kept_bytes(network: nn.Module, picture_size: tuple[int, int], batch_size: int, precision: str) -> list[int]:
+    """Returns the size of each tensor that is kept, weights apart."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
+        if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+    pictures = torch.zeros(batch_size, 3, *picture_size, device=device)
+    half = torch.float16 if precision == "fp16" else torch.bfloat16
+    with (
+        torch.enable_grad(),
+        torch.autocast(device.type, half, enabled=precision != "fp32"),
+        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
+    ):
         # The result holds what was counted until the end, so no address is used twice.
-        logits = network(torch.zeros(1, 3, *picture_size, device=device))
+        logits = network(pictures)
     network.train(was_training)
     del logits
-    return sum(kept.values())
+    return list(kept.values())
 
 
 def activation_bytes(settings: ModelSettings, batch_size: int, number_bytes: int, *, on_cpu: bool) -> int:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modelscope_beit.network.classifier import BeitClassifier, build_classifier
+from modelscope_beit.network.timm_classifier import TimmClassifier
+from modelscope_beit.settings.foreign_models import TimmModelSettings
 from modelscope_beit.settings.model import BackboneSettings, ModelSettings
 from modelscope_beit.training.estimate import (
     MemoryEstimate,
@@ -15,8 +17,10 @@ from modelscope_beit.training.estimate import (
     duration_in_words,
     estimate_memory,
     estimate_time,
+    measured_activation_bytes,
     size_in_words,
 )
+from timm_networks import BIT, TINY_BIT
 
 SMALL = BackboneSettings(image_size=(64, 64), patch_size=8, width=96, depth=4, num_heads=3, mlp_hidden=384)
 VIT = {"relative_position": "none", "absolute_position": True, "layer_scale_init": None, "qkv_bias": "full"}
@@ -109,6 +113,34 @@ def test_estimate_memory__peak_is_what_torch_allocates(kind, precision):
     )
     assert (estimate.weights, estimate.gradients, estimate.optimizer) == (weights, trained, 2 * trained)
     assert estimate.peak == pytest.approx(measured + weights + 2 * trained, rel=0.15)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("name", "width"), [(BIT, 32), ("test_resnet", 96)])
+def test_estimate_memory__of_other_networks_is_what_torch_keeps_and_allocates(name, width, precision):
+    pytest.importorskip("timm", reason="the networks of this test are timm's")
+    arguments = TINY_BIT if name == BIT else {}
+    network = TimmClassifier(TimmModelSettings(name, 10, width, arguments=arguments)).train()
+    batch_size, is_mixed = 16, precision == "bf16"
+    images = torch.randn(batch_size, 3, 64, 64)
+    kept = kept_bytes(network, images, is_mixed=is_mixed)
+    measured = measured_activation_bytes(network, (64, 64), batch_size, precision)
+    # Beside what is kept there is one gradient; what batch norm keeps of a batch is small.
+    assert 0.98 * kept <= measured <= 1.3 * kept
+    peak = allocated_peak(network, images, is_mixed=is_mixed) + images.nbytes
+    statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    estimate = estimate_memory(
+        network,
+        picture_size=(64, 64),
+        batch_size=batch_size,
+        precision=precision,
+        on_cpu=True,
+        optimizer_tensors=2,
+        has_average=False,
+        keeps_gradients=False,
+    )
+    assert estimate.peak == pytest.approx(peak + 3 * estimate.weights, rel=0.25)
+    assert network.training and all(torch.equal(statistics[name], buffer) for name, buffer in network.named_buffers())
 
 
 def test_activation_bytes__grows_with_the_batch_only():
