@@ -16,8 +16,9 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import chain, islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps ... (default: cpu)")
     add("--workers", type=int, default=min(8, os.cpu_count() or 1), metavar="N",
         help="threads that decode, and as many that draw (default: one per processor, at most 8)")  # fmt: skip
+    add("--engine", choices=("local", "ray"), default="local", help="who computes: this process (default), or Ray Data")
     add("--trust-remote-code", action="store_true", help="allow a model folder to run code of its own")
 
 
@@ -68,9 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
     # Deferred, so that help and wrong usage are told at once: this brings torch.
     from modelscope_beit.export.opening import open_model_or_export
 
-    model = open_model_or_export(
-        folder, device=own_device(arguments.device), trust_remote_code=arguments.trust_remote_code
-    )
+    trust = arguments.trust_remote_code
+    # With Ray the workers have the device, and this process only needs what the model says of itself.
+    device = "cpu" if arguments.engine == "ray" else own_device(arguments.device)
+    model = open_model_or_export(folder, device=device, trust_remote_code=trust)
     arguments.topk = min(arguments.topk, len(model.class_names))
     with open_output(arguments, shard, model.folder) as output:
         sources = output.remaining(sources)
@@ -87,16 +90,26 @@ def _predictions(
     # Deferred for the same reason.
     from modelscope_beit.prediction.stream import predict_stream
 
+    options = {"batch_size": arguments.batch_size, "workers": arguments.workers, "topk": arguments.topk}
     sources, again = tee(sources)
-    predictions = predict_stream(
-        model,
-        sources,
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
-        topk=arguments.topk,
-    )
+    if arguments.engine == "ray":
+        from modelscope_beit.prediction.ray_engine import predict_on_ray
+
+        gpus = int(arguments.device.startswith(("cuda", "gpu")))
+        predictions = predict_on_ray(_opener(model.folder, arguments), sources, gpus_per_worker=gpus, **options)
+    else:
+        predictions = predict_stream(model, sources, **options)
     if arguments.draw is None:
         return predictions
     from modelscope_beit.prediction.drawing import draw_predictions
 
     return draw_predictions(predictions, again, arguments.draw, model.class_names, workers=arguments.workers)
+
+
+def _opener(folder: Path, arguments: argparse.Namespace) -> "Callable[[], OpenedModel]":
+    """What a worker of Ray's calls, in a process of its own. It sees only its own GPU, whatever the number of that."""
+    # Deferred for the same reason.
+    from modelscope_beit.export.opening import open_model_or_export
+
+    device = arguments.device.partition(":")[0]
+    return partial(open_model_or_export, folder, device=device, trust_remote_code=arguments.trust_remote_code)

@@ -39,6 +39,8 @@ def check_output(arguments: argparse.Namespace, shard: Shard) -> None:
             problems.append(f"{several} cannot --draw into one folder")
         if STANDARD_INPUT in arguments.sources:
             problems.append(f"{several} cannot read the list on standard input, which only one of them would get")
+        if arguments.engine == "ray":
+            problems.append(f"{several} cannot each use Ray, which shares the pictures among processes itself")
     if problems:
         raise SettingsError("; ".join(problems) + ".")
     if arguments.out is not None:
