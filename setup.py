@@ -45,6 +45,8 @@ EXTRAS_REQUIRE = {
     "timm": ["timm>=1.0"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
     "openvino": ["openvino>=2024.4"],
+    # 240 MB, for those who have a cluster; so `make setup` leaves it out, and its tests are skipped there.
+    "ray": ["ray[data]>=2.40"],
     "demo": ["gradio>=5.0"],
     "dev": [
         "build>=1.2",

@@ -32,7 +32,7 @@ PARTS = {
     # modelscope: the two backbones that it registers in mmcls.
     "openmmlab": part(2.5, "mmcv mmcls modelscope torch numpy PIL"),
     "training": part(3.8, "torch numpy accelerate matplotlib rich tensorboard"),
-    "prediction": part(3.5, "torch numpy PIL matplotlib pyarrow"),
+    "prediction": part(3.5, "torch numpy PIL matplotlib pyarrow ray"),
     "export": part(3.45, "torch numpy PIL onnx onnxscript onnxruntime openvino"),
     "features": part(3.4, "torch numpy pyarrow matplotlib"),
     "evaluation": part(3.2, "torch numpy PIL matplotlib"),
