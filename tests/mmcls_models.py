@@ -42,16 +42,13 @@ def mm_model(
     backbone: dict[str, Any], width: int | list[int], head: dict[str, Any] | None = None, neck: Any = _POOLING
 ) -> dict[str, Any]:
     """Returns a whole mm_model with a linear head, or with another one, over features of that width."""
-    linear = {"type": "LinearClsHead", "in_channels": width, "num_classes": len(CLASSES), "topk": [1]}
+    linear = {"type": "LinearClsHead", "in_channels": width, "num_classes": len(CLASSES)}
     return {"type": "ImageClassifier", "backbone": backbone, "neck": neck, "head": linear | (head or {})}
 
 
 def with_head(head: dict[str, Any], neck: Any = _POOLING) -> dict[str, Any]:
     """Returns a very small convolutional network, with batch norm, under a head of mmcls."""
-    whole = mm_model(dict(_TRUNK), 8, head, neck)
-    if head.get("type", "LinearClsHead") not in ("LinearClsHead", "StackedLinearClsHead"):
-        del whole["head"]["topk"]
-    return whole
+    return mm_model(dict(_TRUNK), 8, head, neck)
 
 
 SWIN = mm_model({"type": "SwinTransformer", **_WINDOWS, "pad_small_map": True, "drop_path_rate": 0.1}, 64)

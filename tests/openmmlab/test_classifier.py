@@ -114,7 +114,7 @@ def losses_beside(network: dict[str, Any], targets: torch.Tensor) -> tuple[torch
 
 @pytest.mark.parametrize(("loss", "targets"), LOSSES, ids=[str(loss) for loss, _ in LOSSES])
 def test_losses__have_the_mean_of_mmcls(loss: dict[str, Any], targets: torch.Tensor) -> None:
-    losses, expected = losses_beside(with_head({"loss": loss, "cal_acc": targets is ONE}), targets)
+    losses, expected = losses_beside(with_head({"loss": loss, "cal_acc": targets is ONE, "topk": [1, 2]}), targets)
     assert losses.shape == (4,)
     torch.testing.assert_close(losses.mean(), expected, rtol=1e-6, atol=1e-7)
 
