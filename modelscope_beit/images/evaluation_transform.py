@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from modelscope_beit.errors import ImageError
-from modelscope_beit.images.fixed_steps import Pixels, apply_fixed_step, crop_or_pad
+from modelscope_beit.images.fixed_steps import apply_fixed_steps, crop_or_pad
 from modelscope_beit.images.normalizing import Normalizing
 from modelscope_beit.settings.preprocessing import CenterCrop, Normalize, Pad, Resize, Step, check_order
 
@@ -42,9 +42,7 @@ class EvaluationTransform:
         """
         if picture.mode != "RGB":
             raise ImageError(f"An RGB picture is expected, not one of mode {picture.mode}; read it with read_image.")
-        pixels: Pixels = picture
-        for step in self._before:
-            pixels = apply_fixed_step(pixels, step)
+        pixels = apply_fixed_steps(picture, self._before)
         normalized = self._normalize(np.asarray(pixels)).transpose(1, 2, 0)  # (H, W, 3)
         for late_step in self._after:
             normalized = crop_or_pad(normalized, late_step)

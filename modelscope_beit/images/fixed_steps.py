@@ -4,6 +4,7 @@ These steps treat the channels alike, so the picture stays RGB until Normalize; 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from modelscope_beit.errors import ImageError
 from modelscope_beit.images.opencv_resizing import resize_like_opencv
+from modelscope_beit.images.part_resizing import PILLOW_FILTERS, resize_part
 from modelscope_beit.images.reading import MAX_PIXELS
 from modelscope_beit.images.torchvision_resizing import resize_like_torchvision
 from modelscope_beit.settings.preprocessing import CenterCrop, Pad, Resize
@@ -19,18 +21,24 @@ from modelscope_beit.settings.preprocessing import CenterCrop, Pad, Resize
 Pixels = Image.Image | np.ndarray
 # (left, top, right, bottom) in pixels; right and bottom are the first beyond it.
 Box = tuple[int, int, int, int]
-
-_PILLOW_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "box": Image.Resampling.BOX,
-    "lanczos": Image.Resampling.LANCZOS,
-    "hamming": Image.Resampling.HAMMING,
-}
+FixedStep = Resize | CenterCrop | Pad
 
 
-def apply_fixed_step(pixels: Pixels, step: Resize | CenterCrop | Pad) -> Pixels:
+def apply_fixed_steps(pixels: Pixels, steps: Sequence[FixedStep]) -> Pixels:
+    """Returns the pixels after steps that come before Normalize; raises what apply_fixed_step does."""
+    while steps:
+        match steps:
+            case [Resize(backend="pillow") as step, CenterCrop(efficientnet_style=False) as cut, *steps] if isinstance(
+                pixels, Image.Image
+            ):
+                size = resized_size(*pixels.size, step)
+                pixels = resize_part(pixels, size, center_box(*size, cut), step.interpolation)
+            case [step, *steps]:
+                pixels = apply_fixed_step(pixels, step)
+    return pixels
+
+
+def apply_fixed_step(pixels: Pixels, step: FixedStep) -> Pixels:
     """Returns the pixels after a step that comes before Normalize.
 
     Raises ImageError if the proportions lead to nothing or to more than MAX_PIXELS.
@@ -95,7 +103,7 @@ def resize(pixels: Pixels, size: tuple[int, int], interpolation: str, backend: s
     if backend == "torchvision":
         return resize_like_torchvision(np.asarray(pixels), *size, interpolation)
     picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    return picture if picture.size == size else picture.resize(size, _PILLOW_FILTERS[interpolation])
+    return picture if picture.size == size else picture.resize(size, PILLOW_FILTERS[interpolation])
 
 
 def crop(pixels: Pixels, box: Box) -> Pixels:
