@@ -41,6 +41,10 @@ WRITTEN_WEIGHT_FILE = "pytorch_model.pt"
 CLASS_NAMES_FILE = "classname.txt"
 CARD_FILE = "README.md"
 
+# What commands look for in a run folder: the model folder in it, and which part each picture is in.
+RUN_OUTPUT = "output"
+DIVISION_FILE = "split.jsonl"
+
 # How the names of files end that are taken for pictures.
 PICTURE_SUFFIXES = frozenset(
     ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()

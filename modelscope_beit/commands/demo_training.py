@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from modelscope_beit import names
 from modelscope_beit.errors import MissingPackageError, ModelFolderError
 from modelscope_beit.evaluation.report import HTML_FILE, JSON_FILE
 from modelscope_beit.plugin.host_trainer import open_trainer
 from modelscope_beit.training.curves import CURVES_FILE
-from modelscope_beit.training.run_folder import OUTPUT
 
 EPOCHS = 4
 
@@ -112,7 +112,7 @@ def fine_tune(model: Path, digits: Path, work_dir: Path) -> DigitsRun:
         images_per_second=EPOCHS * num_train / seconds,
         report=work_dir / HTML_FILE,
         curves=work_dir / CURVES_FILE,
-        output=work_dir / OUTPUT,
+        output=work_dir / names.RUN_OUTPUT,
     )
 
 

@@ -105,7 +105,6 @@ def _opened(arguments: argparse.Namespace) -> "tuple[OpenedModel, Records]":
     """Returns the model and the pictures to measure it on; says on stderr what is to be known of them."""
     # Deferred for the same reason: these bring torch.
     from modelscope_beit.data.sources import open_data
-    from modelscope_beit.training.reopening import DIVISION_FILE
 
     model = open_named_model(arguments)
     # The model's names help data whose labels are numbers; a selection of classes needs the data's own names.
@@ -114,10 +113,10 @@ def _opened(arguments: argparse.Namespace) -> "tuple[OpenedModel, Records]":
     for note in data.notes:
         _tell(note)
     folder = Path(arguments.model).expanduser()
-    if data.validation is None and (folder / DIVISION_FILE).is_file():
+    if data.validation is None and (folder / names.DIVISION_FILE).is_file():
         _tell(
             f"{folder} was trained on a part of its data. To measure the pictures that it has not seen: "
-            f"{names.COMMAND} evaluate {arguments.model} {folder / DIVISION_FILE}"
+            f"{names.COMMAND} evaluate {arguments.model} {folder / names.DIVISION_FILE}"
         )
     return model, _part(data, arguments.split)
 

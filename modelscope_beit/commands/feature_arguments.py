@@ -32,11 +32,10 @@ def open_named_model(arguments: argparse.Namespace) -> "OpenedModel":
     # Deferred, so that help and wrong usage are told at once: these bring torch.
     from modelscope_beit.model_folder.opening import open_model
     from modelscope_beit.network.device import find_device
-    from modelscope_beit.training.run_folder import OUTPUT
 
-    is_run = (folder / OUTPUT / names.CONFIGURATION_FILE).is_file()
+    is_run = (folder / names.RUN_OUTPUT / names.CONFIGURATION_FILE).is_file()
     return open_model(
-        folder / OUTPUT if is_run else folder,
+        folder / names.RUN_OUTPUT if is_run else folder,
         device=str(find_device(arguments.device)),
         trust_remote_code=arguments.trust_remote_code,
     )

@@ -18,7 +18,7 @@ from modelscope_beit.settings.evaluation import AUTO, is_better, is_due
 from modelscope_beit.training.job import TrainingResult
 from modelscope_beit.training.run import Run, losses_of
 from modelscope_beit.training.run_card import run_card
-from modelscope_beit.training.run_folder import OUTPUT, RunFolder
+from modelscope_beit.training.run_folder import RunFolder
 from modelscope_beit.training.run_state import capture
 
 
@@ -102,7 +102,7 @@ def finish(run: Run, *, was_interrupted: bool) -> TrainingResult:
             run.log.note(f"Best: {best['key']} {best['score']:.4f} at epoch {best['epoch']}, {best['file']}.")
     # What follows in any process may ask for the files of the first one.
     run.accelerator.wait_for_everyone()
-    output = work_dir / OUTPUT
+    output = work_dir / names.RUN_OUTPUT
     return TrainingResult(
         iterations=run.progress.iterations,
         epochs=run.progress.iterations // run.iterations_per_epoch,
@@ -119,7 +119,7 @@ def _tell_early_end(run: Run, folder: RunFolder) -> None:
     """Tells it to the log, the record and the card of the model folder, which was written when its weights were new."""
     run.log.stopped_early(run.stopped_early)
     folder.record["stopped_early"] = run.stopped_early
-    card = run.job.work_dir / OUTPUT / names.CARD_FILE
+    card = run.job.work_dir / names.RUN_OUTPUT / names.CARD_FILE
     if card.exists():
         text = _card(run, folder.record["best"])
         write_atomically(card, lambda beside: beside.write_text(text, encoding="utf-8"))
@@ -271,7 +271,7 @@ def _write(run: Run, folder: RunFolder, state: dict[str, Any], best: dict[str, A
     if best:
         folder.save_best(best, state, meta, same_as=path)
     if best or not folder.record["best"]:
-        output, card = run.job.work_dir / OUTPUT, _card(run, best)
+        output, card = run.job.work_dir / names.RUN_OUTPUT, _card(run, best)
         write_model_folder(output, run.job.settings, state["state_dict"], card=card, overwrite=True)
 
 

@@ -16,8 +16,6 @@ from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.preparation import Prepared, Start, TrainingData, make_job, prepare
 from modelscope_beit.training.run_folder import RECORD_FILE, RunFolder, newest_state
 
-# Tells the parts of data that a run has divided itself; data.annotation_file reads it.
-DIVISION_FILE = "split.jsonl"
 # What a rule has made of the recipe.
 RECIPE_FILE = "recipe.json"
 
@@ -42,7 +40,7 @@ def keep_division(data: TrainingData, work_dir: Path) -> None:
         return
     assert isinstance(data.train, Records) and data.validation is not None, "only such data are divided"
     work_dir.mkdir(parents=True, exist_ok=True)
-    write_split(data.train, data.validation, work_dir / DIVISION_FILE)
+    write_split(data.train, data.validation, work_dir / names.DIVISION_FILE)
 
 
 def keep_recipe(prepared: Prepared, work_dir: Path) -> None:
@@ -94,7 +92,7 @@ def resume_job(run: Path, overrides: Iterable[str], *, timestamp: str) -> Traini
     changed["train"]["resume_from"] = str(run)
     checkpoint, state = newest_state(run)
     start = Start(run, checkpoint, original, changed, str(run / names.CONFIGURATION_FILE))
-    division = run / DIVISION_FILE
+    division = run / names.DIVISION_FILE
     location = str(division) if division.exists() else reopening["data"]
     class_names = state.get("meta", {}).get("CLASSES")
     prepared = prepare(start, lambda: open_training_data(location, seed=reopening["seed"], class_names=class_names))

@@ -21,7 +21,6 @@ _logger = logging.getLogger(__name__)
 
 RECORD_FILE = "run.json"
 LATEST = "latest.pth"
-OUTPUT = "output"
 
 
 class RunFolder:
