@@ -86,7 +86,7 @@ def test_evaluate__counts_what_cannot_be_read_and_returns_3(
     assert beit_evaluate(tiny_model_folder, class_folders) == 3
     assert "not readable" in capsys.readouterr().out
     page = Path("evaluation/tiny_model_on_pets/report.html").read_text(encoding="utf-8")
-    assert "broken.jpg" in page and "1 more pictures could not be read" in page
+    assert "broken.jpg" in page and "Pictures that could not be read: 1." in page
 
 
 @pytest.mark.parametrize(("options", "pictures"), [((), 3), (("--split", "train"), 7)])

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import training_jobs
-from modelscope_beit import names
 from modelscope_beit.data.records import Records
 from modelscope_beit.errors import ModelFolderError, SettingsError
+from modelscope_beit.names import DIVISION_FILE
 from modelscope_beit.training.finetune import finetune
 from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.preparation import Start, make_job, prepare
@@ -107,7 +107,7 @@ def test_resume_job__says_why_it_cannot(photos: Path, tiny_model_folder: Path, t
         resume_job(run, [], timestamp="x")
     with pytest.raises(SettingsError, match="train.max_epoch is 3"):
         resume_job(run, ["train.max_epoch=3"], timestamp="x")
-    (run / names.DIVISION_FILE).unlink()
+    (run / DIVISION_FILE).unlink()
     for file in sorted((photos / "dark").iterdir())[:4]:
         file.unlink()
     with pytest.raises(SettingsError) as error:
@@ -146,7 +146,7 @@ def test_refuse_to_replace(tmp_path: Path) -> None:
 def test_keep_division__only_of_what_chance_has_divided(photos: Path, tmp_path: Path) -> None:
     divided = open_training_data(str(photos), seed=0)
     keep_division(divided, tmp_path / "run")
-    again = open_training_data(str(tmp_path / "run" / names.DIVISION_FILE), seed=99, class_names=training_jobs.CLASSES)
+    again = open_training_data(str(tmp_path / "run" / DIVISION_FILE), seed=99, class_names=training_jobs.CLASSES)
     assert sorted(names(again.train)) == sorted(names(divided.train))
     keep_division(again, tmp_path / "other")
     assert not (tmp_path / "other").exists()
