@@ -13,7 +13,7 @@ from typing import Any, cast
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.recipe_rules.auto import choose_auto
 from modelscope_beit.recipe_rules.bit import choose_bit
-from modelscope_beit.recipe_rules.facts import Choice, Facts
+from modelscope_beit.recipe_rules.facts import GIVEN, Choice, Facts
 from modelscope_beit.settings.problems import plain
 
 RULES: dict[str, Callable[[Facts], list[Choice]]] = {"auto": choose_auto, "bit": choose_bit}
@@ -109,7 +109,7 @@ def _row(choice: Choice, content: Mapping[str, object], given: Mapping[str, obje
         return choice.path, in_short(choice.value), choice.reason
     value = _get(content, choice.path)
     if value == choice.value:
-        return choice.path, in_short(value), f"as you set it; so says the rule: {choice.reason}"
+        return choice.path, in_short(value), "as you set it" + (f" ({choice.reason})" if choice.reason != GIVEN else "")
     if all(path.startswith(f"{choice.path}.") for path in over):
         names = ", ".join(path.removeprefix(f"{choice.path}.") for path in over)
         return choice.path, in_short(value), f"{names} as you set it; else {choice.reason}"

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from modelscope_beit.recipe_rules.batches import Division, divide, division_choices, pictures_that_fit
-from modelscope_beit.recipe_rules.facts import Choice, Facts
+from modelscope_beit.recipe_rules.facts import GIVEN, Choice, Facts
 from modelscope_beit.recipe_rules.pictures import are_small, around, flip_steps, normalisation, resampling
 from modelscope_beit.recipe_rules.published import BATCH, WIDTH_OF_BASE, Published, nearest_published
 
@@ -63,7 +63,7 @@ def _length(published: Published, division: Division, facts: Facts) -> _Length:
     given = facts.given_count("train.max_epochs")
     per_epoch = division.steps_per_epoch
     if given is not None:
-        return _Length(given, given * per_epoch, False, "as you set it")
+        return _Length(given, given * per_epoch, False, GIVEN)
     if num_train >= _LARGE:
         reason = f"as published for {published.name}: {num_train:,} pictures are {_LARGE:,} or more"
         return _Length(published.epochs, published.epochs * per_epoch, True, reason)

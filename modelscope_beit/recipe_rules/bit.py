@@ -7,7 +7,7 @@ pictures the paper's text lowers the rate after 30, 60 and 90 % of 500 steps, as
 from dataclasses import dataclass
 
 from modelscope_beit.recipe_rules.batches import Division, divide, division_choices, pictures_that_fit
-from modelscope_beit.recipe_rules.facts import Choice, Facts, StartFacts
+from modelscope_beit.recipe_rules.facts import GIVEN, Choice, Facts, StartFacts
 from modelscope_beit.recipe_rules.pictures import (
     are_small,
     around,
@@ -23,7 +23,7 @@ _SMALL, _LARGE = 20_000, 500_000
 # Side that pictures are resized to, and side of the crop, in pixels.
 _SIDES = {True: (160, 128), False: (512, 480)}
 _PLAIN: dict[str, object] = {"backend": "pillow", "interpolation": "bilinear"}
-_EVALUATIONS = 10
+_EVALUATIONS, _LINES = 10, 50
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ def _schedule(num_train: int) -> _Schedule:
 def _batch_reason(division: Division) -> str:
     if division.num_train < _BATCH:
         return f"all of fewer than {_BATCH} pictures a step"
-    return f"{_BATCH} pictures a step{'' if division.per_step == _BATCH else ', or nearly'}"
+    return f"BigTransfer's {_BATCH} pictures a step"
 
 
 def _length_choices(schedule: _Schedule, division: Division, facts: Facts) -> list[Choice]:
     given = facts.given_count("train.runner.max_iters")
     epochs = facts.given_count("train.max_epochs")
     if given is not None:
-        iterations, reason = given, "as you set it"
+        iterations, reason = given, GIVEN
     elif epochs is not None:
         iterations, reason = epochs * division.iterations_per_epoch, f"{epochs} epochs, as you set"
     else:
@@ -104,6 +104,9 @@ def _length_choices(schedule: _Schedule, division: Division, facts: Facts) -> li
             "train.evaluation",
             {"interval": interval, "save_best": "auto"},
             f"{_EVALUATIONS} evaluations; the best weights are kept",
+        ),
+        Choice(
+            "train.log_config.interval", -(-iterations // _LINES), f"{_LINES} lines of the log, points of the curves"
         ),
         Choice(
             "train.checkpoint_config",

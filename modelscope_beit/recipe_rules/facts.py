@@ -11,6 +11,10 @@ from typing import Literal
 Lineage = Literal["self-supervised", "intermediate", "fine-tuned"]
 
 
+# The reason for a value that the user has set.
+GIVEN = "as you set it"
+
+
 @dataclass(frozen=True)
 class StartFacts:
     """The network and its weights.

@@ -61,7 +61,11 @@ def test_apply_rule__the_user_goes_before_the_rule() -> None:
 def test_apply_rule__also_where_the_user_sets_what_was_there() -> None:
     reasons, content = apply("auto", "epochs=30")
     assert content["train"]["max_epochs"] == START["train"]["max_epochs"] == 30  # type: ignore[index]
-    assert "as you set it" in reasons["train.max_epochs"]
+    same, _ = apply("bit", "train.optimizer.momentum=0.9", "batch_size=64", "accumulation=8")
+    assert same["train.dataloader.batch_size_per_gpu"].startswith(
+        "as you set it (BigTransfer's 512 pictures a step: 512"
+    )
+    assert reasons["train.max_epochs"] == "as you set it"
     assert apply("auto")[1]["train"]["max_epochs"] == 10
 
 

@@ -124,6 +124,12 @@ def test_choose_bit__a_shorter_run_keeps_its_proportions(given: dict[str, Any], 
     assert lr_config["warmup_iters"] == iterations // 5
 
 
+def test_choose_bit__curves_have_points_and_evaluations() -> None:
+    found = recipe("bit")
+    assert (found.log_interval, found.evaluation.interval, found.checkpoint.interval) == (10, 50, 50)
+    assert not found.evaluation.by_epoch and not found.checkpoint.by_epoch
+
+
 def test_choose_bit__several_classes_a_picture_keep_their_loss() -> None:
     found = ruled("bit", is_multi_label=True)
     assert not [path for path, _, _ in found.rows if path.startswith("model.mm_model")]
