@@ -1,6 +1,5 @@
 """Opens the folder of a run again, to go on with it: its settings, its data, its newest checkpoint."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from modelscope_beit.checkpoints.files import write_atomically
 from modelscope_beit.data.records import Records
 from modelscope_beit.data.sources import open_data
 from modelscope_beit.data.splitting import write_split
-from modelscope_beit.errors import ModelFolderError, SettingsError
+from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.overrides import apply_overrides
 from modelscope_beit.training.job import TrainingJob
 from modelscope_beit.training.preparation import Prepared, Start, TrainingData, make_job, prepare
 from modelscope_beit.training.run_folder import RECORD_FILE, RunFolder, newest_state
+from modelscope_beit.training.start_configuration import read_configuration_file
 
 # What a rule has made of the recipe.
 RECIPE_FILE = "recipe.json"
@@ -81,7 +81,7 @@ def resume_job(run: Path, overrides: Iterable[str], *, timestamp: str) -> Traini
             f"{run} was written by a script ({record.get('command')}), and only the script knows its data. Run it "
             f"again with resume_from={str(run)!r} among the trainer's arguments."
         )
-    original = _configuration(run)
+    original = read_configuration_file(run / names.CONFIGURATION_FILE)
     changed: Any = apply_overrides(original, overrides)
     _refuse_fruitless(run, record, original, changed)
     if record.get("is_finished") and changed == original:
@@ -122,15 +122,6 @@ def _refuse_fruitless(run: Path, record: Mapping[str, Any], original: Mapping[st
             f"{names.COMMAND} resume {run} --set train.early_stopping.patience=NUMBER, or --set "
             "train.early_stopping=null."
         )
-
-
-def _configuration(run: Path) -> dict[str, object]:
-    file = run / names.CONFIGURATION_FILE
-    try:
-        content: dict[str, object] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(f"{file} must hold the settings of the run, but reading it failed: {error}") from error
-    return content
 
 
 def _counts(data: TrainingData) -> list[int | None]:

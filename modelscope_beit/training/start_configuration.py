@@ -35,7 +35,7 @@ def complete_configuration(folder: Path, *, trust_remote_code: bool = False) -> 
     """
     file = folder / names.CONFIGURATION_FILE
     code = folder / names.MM_CONFIGURATION_FILE
-    content = _read_json(file) if file.exists() or not code.exists() else {}
+    content = read_configuration_file(file) if file.exists() or not code.exists() else {}
     model = content.get("model")
     if code.exists() and not (isinstance(model, Mapping) and "mm_model" in model):
         read_folder_settings(folder, trust_remote_code=trust_remote_code)
@@ -73,7 +73,7 @@ def with_recipe_of(configuration: Mapping[str, object], file: Path) -> dict[str,
     a whole. Of backbone and head only what a recipe decides: the network is the folder's own, whatever its size, and
     class counts follow the data.
     """
-    recipe, merged = _read_json(file), cast(dict[str, Any], plain(configuration))
+    recipe, merged = read_configuration_file(file), cast(dict[str, Any], plain(configuration))
     for name in ("train", "evaluation", "preprocessor"):
         merged[name] = {**merged.get(name, {}), **recipe.get(name, {})}
     before = merged["model"]["mm_model"]
@@ -127,6 +127,19 @@ def counted_sections(content: Any) -> dict[str, dict[str, Any]]:
     return {path: section for path, section in found.items() if isinstance(section, dict)}
 
 
+def read_configuration_file(file: Path) -> dict[str, Any]:
+    """Returns the JSON object of a configuration file; raises ModelFolderError or SettingsError if it holds none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(
+            f"{file} must be a JSON file that describes a model or a run, but it cannot be read as one: {error}"
+        ) from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} must hold a JSON object, not {type(content).__name__}.")
+    return content
+
+
 def _with_mm_configuration(content: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
     """Returns what configuration.json and config.py say together; the network and its preprocessing are the latter's.
 
@@ -137,15 +150,3 @@ def _with_mm_configuration(content: dict[str, Any], described: dict[str, Any]) -
         whole[name] = {**described.get(name, {}), **(content.get(name) or {})}
     whole["preprocessor"]["val"] = described["preprocessor"].get("val")
     return whole
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(
-            f"{file} must be a JSON file that describes the model, but it cannot be read as one: {error}"
-        ) from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{file} must hold a JSON object, not {type(content).__name__}.")
-    return content
