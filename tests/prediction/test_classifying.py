@@ -75,3 +75,15 @@ def test_top_classes__refuses_no_class_at_all(k: int) -> None:
 def test_top_classes__refuses_names_for_another_head() -> None:
     with pytest.raises(SettingsError, match="3 class names for a network of 2 classes"):
         top_classes(np.ones((1, 2), dtype=np.float32), ["cat", "dog", "cow"], 1)
+
+
+def test_class_probabilities__of_several_classes_a_picture_are_sigmoids():
+    class Several(torch.nn.Module):
+        is_multi_label = True
+
+        def forward(self, images):
+            return images.flatten(1)[:, :3] * 100
+
+    images = torch.tensor([-1.0, 0.0, 1.0]).expand(2, 3).reshape(2, 3, 1, 1)
+    expected = [[0.0, 0.5, 1.0]] * 2
+    assert class_probabilities(Several(), images) == pytest.approx(np.array(expected, np.float32), abs=1e-7)
