@@ -43,8 +43,9 @@ EXTRAS_REQUIRE = {
         'opencv-python-headless; python_version >= "3.13"',
     ],
     "timm": ["timm>=1.0"],
-    "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
-    "openvino": ["openvino>=2024.4"],
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
+    # Its files are made of ONNX ones.
+    "openvino": ["onnx>=1.16", "onnxscript>=0.5", "openvino>=2024.4"],
     # 240 MB, for those who have a cluster; so `make setup` leaves it out, and its tests are skipped there.
     "ray": ["ray[data]>=2.40"],
     "demo": ["gradio>=5.0"],

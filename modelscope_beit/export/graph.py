@@ -10,6 +10,8 @@ from modelscope_beit.errors import SettingsError
 from modelscope_beit.network.classifier import BeitClassifier, Classifier
 from modelscope_beit.network.inference_form import inference_form
 
+_LONGEST_REASON = 400
+
 
 def graph_module(network: Classifier, *, half: bool) -> nn.Module:
     """Returns a module in eval mode: images (N, 3, H, W), float32, normalised -> logits (N, K), float32.
@@ -39,21 +41,22 @@ def exported_program(module: nn.Module, images: Tensor, *, dynamic_size: bool) -
     """
     try:
         with torch.no_grad():
-            return torch.export.export(module, (images,), dynamic_shapes=(dynamic_axes(dynamic_size),))
+            # Which sizes the network takes, at least 3 for instance, torch finds out; none may be fixed.
+            axes = dict.fromkeys(axis_names(dynamic_size=dynamic_size), Dim.DYNAMIC)
+            return torch.export.export(module, (images,), dynamic_shapes=(axes,))
     # Whatever the code of timm and mmcls makes of torch's symbols.
     except Exception as error:
         what = "pictures of any size" if dynamic_size else "any number of pictures"
-        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
         raise SettingsError(
             f"torch {torch.__version__} cannot turn this network into a graph for {what} ({type(error).__name__}: "
             f"{reason}). Another way may be --to torchscript, which records one pass through the network."
         ) from error
 
 
-def dynamic_axes(dynamic_size: bool) -> dict[int, Dim]:
-    """Returns axis -> the name that it has in graphs."""
-    axes = {0: Dim("batch")}
-    return axes | {2: Dim("height"), 3: Dim("width")} if dynamic_size else axes
+def axis_names(*, dynamic_size: bool) -> dict[int, str]:
+    """Returns axis -> name of what is not fixed in the input of a graph."""
+    return {0: "batch"} | ({2: "height", 3: "width"} if dynamic_size else {})
 
 
 class _HalfPrecision(nn.Module):

@@ -87,6 +87,7 @@ def why_not_scripted(data: list[Data]) -> str | None:
     reasons += [
         f"resizing with the pixels of {one['library']}" for one in data if one.get("library", "pillow") != "pillow"
     ]
+    reasons += ["a step after normalize"] if data[-1]["step"] != "normalize" else []
     return " and ".join(reasons) or None
 
 

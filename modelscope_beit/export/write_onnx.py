@@ -10,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 
 from modelscope_beit.errors import SettingsError, require
-from modelscope_beit.export.graph import dynamic_axes
+from modelscope_beit.export.graph import axis_names
 from modelscope_beit.export.targets import INPUT_NAME, OUTPUT_NAME
 
 # What protobuf refuses to hold in one message.
@@ -36,7 +36,7 @@ def write_onnx(program: ExportedProgram, file: Path, *, opset: int, dynamic_size
             opset_version=opset,
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
-            dynamic_shapes=({axis: dimension.__name__ for axis, dimension in dynamic_axes(dynamic_size).items()},),
+            dynamic_shapes=(axis_names(dynamic_size=dynamic_size),),
             verbose=False,
         )
     model = written.model_proto
@@ -54,13 +54,20 @@ def write_onnx(program: ExportedProgram, file: Path, *, opset: int, dynamic_size
 def quantize_onnx(source: Path, file: Path, images: Sequence[np.ndarray]) -> None:
     """Writes an ONNX file whose products with weights are in 8-bit integers, as QDQ nodes with fixed ranges.
 
-    images: some (3, H, W), normalised, of equal size; the ranges of activations are those met with them.
+    source: in float32; a file is written beside it. images: some (3, H, W), normalised, of equal size; the ranges of
+        activations are those met with them.
     Weights use 7 of the 8 bits: processors without VNNI add two products in 16 bits, which 8 bits overflow; seen with
     the embedded network, whose logits then moved by 0.41 in place of 0.10.
     """
     quantization = require("onnxruntime.quantization", extra="onnx", purpose="to quantize ONNX files")
+    prepared = source.with_name(f"prepared-{source.name}")
+    is_large = source.with_name(f"{source.name}.data").exists()
+    # Without symbols: torch has written all shapes already.
+    quantization.shape_inference.quant_pre_process(
+        source, prepared, skip_symbolic_shape=True, save_as_external_data=is_large
+    )
     quantization.quantize_static(
-        source,
+        prepared,
         file,
         _reader(quantization.CalibrationDataReader, images),
         quant_format=quantization.QuantFormat.QDQ,
@@ -69,7 +76,7 @@ def quantize_onnx(source: Path, file: Path, images: Sequence[np.ndarray]) -> Non
         reduce_range=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
-        use_external_data_format=source.with_name(f"{source.name}.data").exists(),
+        use_external_data_format=is_large,
         extra_options={"MatMulConstBOnly": True},
     )
 

@@ -1,0 +1,64 @@
+"""Small models and what was exported of them, once for all tests. Tests that change a folder get a copy."""
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+import helpers
+from modelscope_beit.export.targets import ExportRequest
+from modelscope_beit.export.writing import export_model
+from modelscope_beit.model_folder.opening import OpenedModel, open_model
+from modelscope_beit.network.classifier import build_classifier
+from modelscope_beit.settings.model import BackboneSettings, ModelSettings
+
+Exported = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> OpenedModel:
+    """Two blocks on 32 x 32 pixels, five classes; pictures are resized by their short side and cut."""
+    folder = tmp_path_factory.mktemp("tiny")
+    settings = ModelSettings(
+        BackboneSettings(image_size=(32, 32), patch_size=8, width=32, depth=2, num_heads=2, mlp_hidden=64),
+        num_classes=5,
+    )
+    network = helpers.with_random_weights(build_classifier(settings))
+    weights = {"state_dict": network.state_dict(), "meta": {"CLASSES": list(helpers.TINY_CLASSES)}}
+    torch.save(weights, folder / "pytorch_model.pt")
+    (folder / "configuration.json").write_text(json.dumps(helpers.TINY_CONFIGURATION))
+    return open_model(folder)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> OpenedModel:
+    return open_model("embedded")
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, tiny_model: OpenedModel, embedded: OpenedModel) -> Exported:
+    """Returns the folder of ("tiny" or "embedded", target, precision), which no test may change."""
+
+    @cache
+    def export(model: str, to: str, precision: str = "fp32") -> Path:
+        folder = tmp_path_factory.mktemp("exported") / f"{model}_{to}_{precision}"
+        export_model(embedded if model == "embedded" else tiny_model, folder, ExportRequest(to, precision))
+        return folder
+
+    return export
+
+
+@pytest.fixture
+def tiny_onnx(exported: Exported, tmp_path: Path) -> Path:
+    """A copy of the tiny model in ONNX, to be changed."""
+    return Path(shutil.copytree(exported("tiny", "onnx"), tmp_path / "tiny_onnx"))
+
+
+@pytest.fixture
+def tiny_torchscript(exported: Exported, tmp_path: Path) -> Path:
+    """A copy of the tiny model in TorchScript, which needs trust, to be changed."""
+    return Path(shutil.copytree(exported("tiny", "torchscript"), tmp_path / "tiny_torchscript"))

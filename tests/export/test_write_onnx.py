@@ -1,0 +1,58 @@
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import pytest
+import torch
+
+import helpers
+from modelscope_beit.errors import MissingPackageError, SettingsError
+from modelscope_beit.export.graph import exported_program, graph_module
+from modelscope_beit.export.write_onnx import quantize_onnx, write_onnx
+
+
+@pytest.fixture(scope="module")
+def program(tiny_model):
+    return exported_program(graph_module(tiny_model.network, half=False), torch.randn(2, 3, 32, 32), dynamic_size=False)
+
+
+def axes(value: onnx.ValueInfoProto) -> list[object]:
+    return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+def test_write_onnx__names_opset_and_axes(program, tmp_path) -> None:
+    write_onnx(program, tmp_path / "model.onnx", opset=21, dynamic_size=False)
+    model = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", 21)]
+    ((images,), (logits,)) = model.graph.input, model.graph.output
+    assert (images.name, axes(images)) == ("images", ["batch", 3, 32, 32])
+    assert (logits.name, axes(logits)) == ("logits", ["batch", 5])
+
+
+def test_write_onnx__says_nothing_of_this_machine(exported) -> None:
+    content = (exported("tiny", "onnx") / "model.onnx").read_bytes()
+    assert str(helpers.ROOT).encode() not in content and b".py" not in content
+
+
+def test_write_onnx__opset_that_torch_does_not_write(program, tmp_path) -> None:
+    with pytest.raises(SettingsError, match="not in 999; ask for 18"):
+        write_onnx(program, tmp_path / "model.onnx", opset=999, dynamic_size=False)
+
+
+def test_write_onnx__needs_its_extra(program, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(MissingPackageError, match=r"modelscope-beit\[onnx\]"):
+        write_onnx(program, tmp_path / "model.onnx", opset=18, dynamic_size=False)
+
+
+def test_quantize_onnx__keeps_weights_in_seven_bits_and_attention_in_float(exported, tmp_path, caplog) -> None:
+    source = tmp_path / "float.onnx"
+    source.write_bytes((exported("tiny", "onnx") / "model.onnx").read_bytes())
+    images = np.random.default_rng(0).standard_normal((5, 3, 32, 32), np.float32)
+    quantize_onnx(source, tmp_path / "int8.onnx", list(images))
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    weights = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8 and len(one.dims) == 2]
+    # Patches; queries, keys and values, projection and two layers of each of two blocks; head.
+    assert len(weights) == 1 + 2 * 4 + 1
+    assert max(np.abs(onnx.numpy_helper.to_array(one).astype(int)).max() for one in weights) == 64
+    assert not caplog.records
