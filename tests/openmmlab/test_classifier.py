@@ -82,6 +82,17 @@ def test_logits__are_those_of_mmcls(name: str) -> None:
         assert torch.equal(logits, exact)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_logits__of_the_hosts_nextvit() -> None:
+    nextvit = mmcls_models.mm_model({"type": "NextViT", "arch": "x_small", "path_dropout": 0.1}, 1024)
+    ours = build_mmcls_classifier(MmclsModelSettings(nextvit, NUM_CLASSES, ())).eval()
+    # Registered by now.
+    theirs = mmcls_models.build(nextvit)
+    ours.load_state_dict(theirs.state_dict())
+    with torch.no_grad():
+        assert torch.equal(ours(pictures(2)), theirs.simple_test(pictures(2), softmax=False, post_process=False))
+
+
 SOFT = torch.tensor([[0.7, 0.3, 0.0], [0.0, 1.0, 0.0], [0.2, 0.2, 0.6], [1.0, 0.0, 0.0]])
 SEVERAL = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, -1, 0]])
 ONE = torch.tensor([0, 2, 1, 1])
