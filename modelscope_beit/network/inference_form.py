@@ -2,8 +2,11 @@
 
 Gathered once instead of in every pass: the relative-position bias of each block, the bias of queries, keys and
 values, the positions. Layer scale is folded into the projections before it, and the patch embedding is one matrix
-product.
+product. What it computes in is an Arithmetic: here float32 with the classifier's own weights; see precision.py.
 """
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +18,52 @@ from modelscope_beit.network.blocks import Block
 from modelscope_beit.network.classifier import BeitClassifier, Classifier
 
 
+class Linear(nn.Module):
+    """A linear layer and what follows it: GELU, or a sum with other tokens. Shares its weight (out, in) and bias."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, gelu: bool) -> None:
+        super().__init__()
+        self.gelu = gelu
+        for name, tensor in (("weight", weight), ("bias", bias)):
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(name, tensor)
+            else:
+                self.register_buffer(name, tensor)
+
+    def forward(self, tokens: Tensor, added_to: Tensor | None = None) -> Tensor:
+        """Returns (..., out) of tokens (..., in); with added_to, (..., out), the sum of both."""
+        result = F.linear(tokens, self.weight, self.bias)
+        if self.gelu:
+            result = F.gelu(result)
+        return result if added_to is None else added_to + result
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a form computes in.
+
+    linear: makes a module like Linear of (name, weight, bias, gelu). The names are "patches" and, of block 0, "0.qkv",
+        "0.proj", "0.fc1" and "0.fc2".
+    attention: the type that it is done in; None: that of its input. In bfloat16 it is done in steps, which is faster
+        there than PyTorch's fused attention.
+    on_used: called with weights of the classifier that a block has taken over.
+    """
+
+    linear: Callable[[str, Tensor, Tensor | None, bool], nn.Module] = lambda _, *of_linear: Linear(*of_linear)
+    attention: torch.dtype | None = None
+    on_used: Callable[[Iterable[Tensor]], None] = lambda _: None
+
+
+EXACT = Arithmetic()
+# The patch embedding's name for an Arithmetic.
+PATCHES = "patches"
+
+
 @torch.no_grad()
-def inference_form(classifier: Classifier, *, in_place: bool = False) -> nn.Module:
+def inference_form(classifier: Classifier, *, in_place: bool = False, arithmetic: Arithmetic = EXACT) -> nn.Module:
     """Returns a module that gives the classifier's logits, for inputs of the size in its settings.
 
     A network that others built is returned as it is.
@@ -28,18 +75,17 @@ def inference_form(classifier: Classifier, *, in_place: bool = False) -> nn.Modu
         return classifier
     if in_place:
         _fold_layer_scale_in_place(classifier.backbone)
-    return InferenceForm(classifier)
+    return InferenceForm(classifier, arithmetic)
 
 
 class InferenceForm(nn.Module):
     """A classifier for inference; made by inference_form."""
 
-    patch_weight: Tensor
     prefix_tokens: Tensor
     patch_bias: Tensor
     norm: nn.LayerNorm
 
-    def __init__(self, classifier: BeitClassifier) -> None:
+    def __init__(self, classifier: BeitClassifier, arithmetic: Arithmetic) -> None:
         super().__init__()
         backbone = classifier.backbone
         self.settings = classifier.settings
@@ -49,11 +95,15 @@ class InferenceForm(nn.Module):
         if backbone.pos_embed is not None:
             prefix_tokens = prefix_tokens + backbone.pos_embed[0, : len(prefix_tokens)]
             patch_bias = patch_bias + backbone.pos_embed[0, len(prefix_tokens) :]
-        self.register_buffer("patch_weight", projection.weight.detach().flatten(1))  # (C, 3 p p)
+        self.patches = arithmetic.linear(PATCHES, projection.weight.detach().flatten(1), None, False)  # (C, 3 p p)
         self.register_buffer("prefix_tokens", prefix_tokens)  # (1 or 2, C)
         self.register_buffer("patch_bias", patch_bias)  # (1 or P, C)
         shared = backbone.shared_bias(backbone.settings.grid)
-        self.blocks = nn.ModuleList(_InferenceBlock(backbone, block, shared) for block in _blocks(backbone))
+        self.blocks = nn.ModuleList()
+        for number, block in enumerate(_blocks(backbone)):
+            bias = backbone.attention_bias(block, shared, backbone.settings.grid)
+            self.blocks.append(_InferenceBlock(number, block, bias, arithmetic))
+            arithmetic.on_used(block.parameters())
         norm = backbone.fc_norm if backbone.settings.pooling == "mean" else backbone.norm
         assert norm is not None
         self.norm = norm
@@ -75,7 +125,7 @@ class InferenceForm(nn.Module):
         size = settings.patch_size
         patches = images.unflatten(3, (columns, size)).unflatten(2, (rows, size))  # (N, 3, rows, p, columns, p)
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # (N, P, 3 p p)
-        tokens = F.linear(patches, self.patch_weight) + self.patch_bias
+        tokens = self.patches(patches) + self.patch_bias
         # Not len(tokens), which would fix N when torch.export traces this.
         tokens = torch.cat([self.prefix_tokens.expand(tokens.shape[0], -1, -1), tokens], dim=1)  # (N, T, C)
         for block in self.blocks:
@@ -87,43 +137,63 @@ class InferenceForm(nn.Module):
 class _InferenceBlock(nn.Module):
     """One block with everything precomputed that does not depend on the pictures."""
 
-    qkv_bias: Tensor | None
     attention_bias: Tensor | None
+    qkv: nn.Module
+    proj: nn.Module
+    fc1: nn.Module
+    fc2: nn.Module
 
-    def __init__(self, backbone: BeitBackbone, block: Block, shared: Tensor | None) -> None:
+    def __init__(self, number: int, block: Block, bias: Tensor | None, arithmetic: Arithmetic) -> None:
         super().__init__()
         self.num_heads = block.attn.num_heads
+        self.attention, self.in_steps = arithmetic.attention, arithmetic.attention == torch.bfloat16
         self.norm1, self.norm2 = block.norm1, block.norm2
-        self.qkv_weight = block.attn.qkv.weight
-        self.fc1 = block.mlp.fc1
-        self.register_buffer("qkv_bias", block.attn.qkv_bias())
-        self.register_buffer("attention_bias", backbone.attention_bias(block, shared, backbone.settings.grid))
-        self.proj = _scaled(block.attn.proj, block.gamma_1)
-        self.fc2 = _scaled(block.mlp.fc2, block.gamma_2)
+        self.register_buffer("attention_bias", bias if bias is None else bias.to(self.attention or bias.dtype))
+        weights = {
+            "qkv": self._query_key_value(block),
+            "proj": _scaled(block.attn.proj, block.gamma_1),
+            "fc1": (block.mlp.fc1.weight, block.mlp.fc1.bias),
+            "fc2": _scaled(block.mlp.fc2, block.gamma_2),
+        }
+        for name in tuple(weights):
+            # Gone as soon as it is used: in another arithmetic it is a copy.
+            self.add_module(name, arithmetic.linear(f"{number}.{name}", *weights.pop(name), name == "fc1"))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Returns (N, T, C) from tokens (N, T, C)."""
-        qkv = F.linear(self.norm1(tokens), self.qkv_weight, self.qkv_bias)
-        queries, keys, values = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=self.attention_bias)
-        tokens = tokens + self.proj(mixed.transpose(1, 2).flatten(2))
-        result: Tensor = tokens + self.fc2(F.gelu(self.fc1(self.norm2(tokens))))
+        qkv = self.qkv(self.norm1(tokens))
+        qkv = qkv.to(self.attention or qkv.dtype)
+        queries, keys, values = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (N, A, T, D) each
+        if self.in_steps:
+            logits = queries @ keys.transpose(-2, -1)
+            weights = (logits if self.attention_bias is None else logits.add_(self.attention_bias)).softmax(dim=-1)
+            mixed = weights @ values
+        else:
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=self.attention_bias)
+        tokens = self.proj(mixed.transpose(1, 2).flatten(2), tokens)
+        result: Tensor = self.fc2(self.fc1(self.norm2(tokens)), tokens)
         return result
+
+    def _query_key_value(self, block: Block) -> tuple[Tensor, Tensor | None]:
+        """Returns weight (3 C, C) and bias (3 C,); of attention in steps with its scale folded into the queries."""
+        weight, bias = block.attn.qkv.weight, block.attn.qkv_bias()
+        if not self.in_steps:
+            return weight, bias
+        channels = weight.shape[1]
+        scale = weight.new_ones(len(weight))
+        scale[:channels] = (channels // self.num_heads) ** -0.5
+        return weight * scale[:, None], None if bias is None else bias * scale
 
 
 def _blocks(backbone: BeitBackbone) -> list[Block]:
     return [block for block in backbone.blocks if isinstance(block, Block)]
 
 
-def _scaled(linear: nn.Linear, gamma: Tensor | None) -> nn.Linear:
-    """Returns the linear layer with a layer scale folded in; the layer itself where there is nothing to fold."""
+def _scaled(linear: nn.Linear, gamma: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Returns weight and bias with a layer scale folded in; the layer's own where there is nothing to fold."""
     if gamma is None or bool((gamma == 1).all()):
-        return linear
-    with torch.device("meta"):
-        scaled = nn.Linear(linear.in_features, linear.out_features)
-    scaled.weight = nn.Parameter(linear.weight * gamma[:, None], requires_grad=False)
-    scaled.bias = nn.Parameter(linear.bias * gamma, requires_grad=False)
-    return scaled
+        return linear.weight, linear.bias
+    return linear.weight * gamma[:, None], linear.bias * gamma
 
 
 def _fold_layer_scale_in_place(backbone: BeitBackbone) -> None:

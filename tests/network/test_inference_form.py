@@ -53,7 +53,7 @@ def test_inference_form__in_place_needs_no_second_copy_of_the_weights() -> None:
     classifier = randomised("beitv2", {})
     form = inference_form(classifier, in_place=True)
     block = classifier.backbone.blocks[0]
-    assert form.blocks[0].proj is block.attn.proj and bool((block.gamma_1 == 1).all())
+    assert form.blocks[0].proj.weight is block.attn.proj.weight and bool((block.gamma_1 == 1).all())
 
 
 def test_inference_form__refuses_another_size() -> None:

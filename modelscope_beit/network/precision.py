@@ -1,0 +1,92 @@
+"""From a classifier and the name of a precision to the module that answers. torch only."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from modelscope_beit.errors import SettingsError
+from modelscope_beit.network.classifier import BeitClassifier, Classifier
+from modelscope_beit.network.inference_form import PATCHES, Arithmetic, inference_form
+from modelscope_beit.network.int8_linear import Range, int8_linear
+from modelscope_beit.network.mapped_memory import give_back
+from modelscope_beit.network.operator_checks import multiplies
+from modelscope_beit.network.packed_linear import packed_linear
+
+_NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def form_in(
+    classifier: Classifier, precision: str, *, ranges: Mapping[str, Range] | None = None, in_place: bool = False
+) -> nn.Module:
+    """Returns a module that gives the classifier's logits (N, K), float32, of images (N, 3, H, W) of its size.
+
+    precision: "fp32" equals the classifier to rounding. "bf16" on a processor: weights, products and attention in
+        bfloat16, what the blocks add to in float32; elsewhere, and in networks that others built, PyTorch's autocast,
+        as always for "fp16". "int8": products of uint8 activations with int8 weights.
+    ranges: for int8, see measure_ranges; None: of each batch.
+    in_place: fp32 may change the classifier's weights, as inference_form says. Other forms leave them, and hold copies.
+    Raises SettingsError for int8 of a network that others built or off the processor.
+    """
+    device = next(classifier.parameters()).device
+    is_native_on_cpu = isinstance(classifier, BeitClassifier) and device.type == "cpu"
+    if precision == "fp32":
+        if is_native_on_cpu and packs_float32():
+            return inference_form(classifier, arithmetic=_packed(torch.float32))
+        return inference_form(classifier, in_place=in_place)
+    if precision == "bf16" and is_native_on_cpu:
+        return inference_form(classifier, arithmetic=_packed(torch.bfloat16))
+    if precision in _NARROW:
+        return UnderAutocast(inference_form(classifier, in_place=in_place), device, _NARROW[precision])
+    if not is_native_on_cpu:
+        what = f"on {device}" if isinstance(classifier, BeitClassifier) else f"for a {type(classifier).__name__}"
+        raise SettingsError(
+            f"Precision {precision} is for the networks of this package on a processor, not {what}. "
+            "There fp32, bf16 and fp16 can be had."
+        )
+    return inference_form(classifier, arithmetic=_int8(ranges))
+
+
+def packs_float32() -> bool:
+    """Tells whether fp32 uses oneDNN's order of weights on this processor: where it has been seen to be faster.
+
+    Measured on base: with AVX-512 (Zen 4) 1.3 times the pictures per second for one picture and 1.1 for eight; with
+    AVX2 only (Zen 3) the plain product of MKL is the faster one.
+    """
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+class UnderAutocast(nn.Module):
+    """A network whose products are done in a narrow type, as PyTorch chooses; answers in float32."""
+
+    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.device_type, self.dtype = network, device.type, dtype
+        self.is_multi_label = getattr(network, "is_multi_label", False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits (N, K) of images (N, 3, H, W)."""
+        with torch.autocast(self.device_type, dtype=self.dtype):
+            logits: Tensor = self.network(images)
+        return logits.float()
+
+
+def _packed(dtype: torch.dtype) -> Arithmetic:
+    def linear(name: str, weight: Tensor, bias: Tensor | None, gelu: bool) -> nn.Module:
+        return packed_linear(weight, bias, gelu, torch.float32 if name == PATCHES else dtype)
+
+    # The patch embedding is 1 % of the work, and in bfloat16 most of the difference in the logits: it stays in float32.
+    return Arithmetic(linear, attention=_attention(dtype), on_used=give_back)
+
+
+def _int8(ranges: Mapping[str, Range] | None) -> Arithmetic:
+    def linear(name: str, weight: Tensor, bias: Tensor | None, gelu: bool) -> nn.Module:
+        if name == PATCHES:
+            return packed_linear(weight, bias, gelu, torch.float32)
+        return int8_linear(name, weight, bias, gelu, ranges)
+
+    return Arithmetic(linear, attention=_attention(torch.bfloat16), on_used=give_back)
+
+
+def _attention(dtype: torch.dtype) -> torch.dtype:
+    return dtype if multiplies(dtype) else torch.float32

@@ -1,0 +1,42 @@
+"""What a person may ask of the network that answers: its precision, and what runs it. Standard library only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelscope_beit.errors import SettingsError
+
+AUTO = "auto"
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", AUTO)
+TORCH = "torch"
+BACKENDS = (TORCH, "openvino", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How a network answers.
+
+    precision: "fp32" is exact. "bf16" and "int8" are faster where the processor has instructions for them, and need
+        less memory. "fp16" is for GPUs. "auto" is the fastest one that stays close to fp32.
+    backend: "torch", or what runs the graph of the network in its place.
+    calibration: pictures, as images.reading takes them, from which int8 takes the ranges of its activations; none: the
+        range is that of each batch, so that an answer depends a little on the pictures beside it.
+    """
+
+    precision: str = "fp32"
+    backend: str = TORCH
+    calibration: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError that lists everything that cannot be asked for."""
+        problems = []
+        if self.precision not in PRECISIONS:
+            problems.append(f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        if self.backend not in BACKENDS:
+            problems.append(f"backend is one of {', '.join(BACKENDS)}, not {self.backend!r}")
+        if self.backend != TORCH and self.precision in ("bf16", "fp16", AUTO):
+            problems.append(f"{self.backend} runs fp32 and int8 here, not {self.precision}")
+        if self.calibration and self.precision not in ("int8", AUTO):
+            problems.append(f"pictures to calibrate with are for int8 and auto, but the precision is {self.precision}")
+        if problems:
+            raise SettingsError("The network cannot answer like that: " + "; ".join(problems) + ".")
