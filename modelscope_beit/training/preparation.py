@@ -12,12 +12,15 @@ from modelscope_beit.data.streamed import StreamedRecords
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.label_files import read_labels
+from modelscope_beit.model_folder.networks import evaluation_transform, training_transform
 from modelscope_beit.model_folder.opening import find_weight_file
 from modelscope_beit.recipe_rules.applying import RuledRecipe, apply_rule, user_settings
 from modelscope_beit.settings.configuration import FolderSettings
+from modelscope_beit.settings.losses import ForeignLoss
 from modelscope_beit.settings.problems import plain
 from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.job import TrainingJob
+from modelscope_beit.training.losses import build_loss
 from modelscope_beit.training.recipe_facts import gather_facts
 from modelscope_beit.training.start_configuration import counted_sections, with_class_count
 
@@ -90,6 +93,7 @@ def prepare(start: Start, open_data: Callable[[], TrainingData]) -> Prepared:
     """
     # Wrong settings are told before any data are opened, which may take long.
     settings, recipe = read_recipe(start.configuration, where=start.where, original=start.original)
+    _check_foreign_parts(settings, recipe)
     start_weights = _start_weights(start, recipe)
     known_names = class_names_of(start.folder, start_weights)
     data = _with_class_names(open_data(), known_names, _count_that_was_set(start))
@@ -161,6 +165,14 @@ def class_names_of(folder: Path, weights: Path) -> tuple[str, ...] | None:
     if weights.parent == folder and file.is_file():
         return read_labels(file)
     return None
+
+
+def _check_foreign_parts(settings: FolderSettings, recipe: Recipe) -> None:
+    """Lets mmcls say what it thinks of the parts that only it can make; SettingsError or MissingPackageError."""
+    evaluation_transform(settings.preprocessing)
+    training_transform(recipe.training_steps)
+    if isinstance(recipe.loss, ForeignLoss):
+        build_loss(recipe.loss, settings.model.num_classes)
 
 
 def _without_places(extra: Mapping[str, object]) -> dict[str, object]:

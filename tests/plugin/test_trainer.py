@@ -134,15 +134,15 @@ def test_evaluate__looks_at_nothing_that_concerns_training(
     model_folder: Path, tmp_path: Path, ten_images: list[Path]
 ) -> None:
     content = json.loads((model_folder / "configuration.json").read_text())
-    content["train"] |= {"optimizer": {"type": "Lamb", "lr": 1.0}}
-    content["preprocessor"]["train"] = [{"type": "MysteriousCrop"}]
-    content["model"]["mm_model"]["head"]["loss"] = {"type": "SeesawLoss"}
+    content["train"] |= {"optimizer": {"type": "Adamm", "lr": 1.0}}
+    content["preprocessor"]["train"] = [{"type": "RandomResizeCrop", "size": 32}]
+    content["model"]["mm_model"]["head"]["loss"] = {"type": "CrossEntropyLos"}
     (model_folder / "configuration.json").write_text(json.dumps(content))
     rows = [{"image:FILE": str(path), "category": 1} for path in ten_images]
     assert build(str(model_folder), tmp_path, eval_dataset=rows).evaluate()
     with pytest.raises(SettingsError) as error:
         build(str(model_folder), tmp_path, train_dataset=rows, no_validate=True)
-    assert all(word in str(error.value) for word in ("Lamb", "MysteriousCrop", "SeesawLoss"))
+    assert all(word in str(error.value) for word in ("Adamm", "RandomResizeCrop", "CrossEntropyLos"))
 
 
 def test_evaluate__prefers_the_best_of_this_run(

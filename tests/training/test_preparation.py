@@ -13,7 +13,7 @@ import helpers
 import training_jobs
 from modelscope_beit.data.hub_dataset import records_of
 from modelscope_beit.data.records import Records
-from modelscope_beit.errors import CheckpointError, SettingsError
+from modelscope_beit.errors import CheckpointError, MissingPackageError, SettingsError
 from modelscope_beit.training.preparation import (
     Prepared,
     Start,
@@ -192,3 +192,25 @@ def test_make_job__tells_the_findings_first(start: Start, tmp_path: Path) -> Non
 def test_start__seed_of_the_division(start: Start, value: Any, seed: int) -> None:
     start.configuration["seed"] = value
     assert start.seed == seed
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "culprit"),
+    [
+        (("preprocessor", "train"), [{"type": "MysteriousCrop"}], "MysteriousCrop"),
+        (("model", "mm_model", "head", "loss"), {"type": "MysteriousLoss"}, "MysteriousLoss"),
+    ],
+)
+def test_prepare__parts_that_mmcls_does_not_know_either_are_told_before_data_are_opened(
+    start: Start, path: tuple[str, ...], value: Any, culprit: str
+) -> None:
+    section: Any = start.configuration
+    for name in path[:-1]:
+        section = section[name]
+    section[path[-1]] = value
+
+    def never() -> TrainingData:
+        raise AssertionError("opening data may take long")
+
+    with pytest.raises((SettingsError, MissingPackageError), match=culprit):
+        prepare(start, never)
