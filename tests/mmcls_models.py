@@ -13,6 +13,7 @@ import helpers
 import training_jobs
 from modelscope_beit.checkpoints.files import write_weights
 from modelscope_beit.data.hub_dataset import records_of
+from modelscope_beit.data.records import Records
 from modelscope_beit.settings.recipe import read_recipe
 from modelscope_beit.training.job import TrainingJob
 
@@ -155,13 +156,18 @@ def make_job(
     weights = work_dir.parent / "start.pth"
     if not weights.exists():
         write_weights(weights, build(network).state_dict(), {"CLASSES": list(CLASSES)})
+    train, validation = (
+        records_of(training_jobs.crops(number, seed=seed), class_names=CLASSES)
+        for number, seed in ((num_train, 0), (6, 1))
+    )
+    assert isinstance(validation, Records), "a list is no stream"
     return TrainingJob(
         settings=dataclasses.replace(settings, class_names=CLASSES),
         recipe=recipe,
         start_weights=weights,
         configuration=content,
-        train=records_of(training_jobs.crops(num_train), class_names=CLASSES),
-        validation=records_of(training_jobs.crops(6, seed=1), class_names=CLASSES),
+        train=train,
+        validation=validation,
         work_dir=work_dir,
         timestamp="20260101_000000",
         source="a small network of mmcls",

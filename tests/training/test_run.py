@@ -13,6 +13,7 @@ from modelscope_beit.checkpoints.files import write_weights
 from modelscope_beit.data.hub_dataset import records_of
 from modelscope_beit.errors import CheckpointError, SettingsError
 from modelscope_beit.network.classifier import build_classifier
+from modelscope_beit.settings.foreign_models import MmclsModelSettings
 from modelscope_beit.training.finetune import finetune
 from modelscope_beit.training.run import open_run
 from training_jobs import CLASSES, configuration, crops, make_job
@@ -138,3 +139,15 @@ def test_open_run__a_zero_head_although_the_weights_have_one_that_fits(tmp_path:
     resumed = make_job(tmp_path / "run", configuration({"head_init": "zero", "resume_from": str(tmp_path / "run")}))
     with open_run(resumed) as run:
         assert run.accelerator.unwrap_model(run.network).head.fc.weight.abs().max() > 0
+
+
+def test_open_run__fsdp_divides_native_networks_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(tmp_path / "run")
+    by_mmcls = MmclsModelSettings(job.configuration["model"]["mm_model"], len(CLASSES), ())
+    monkeypatch.setattr("modelscope_beit.training.run.is_sharded", lambda accelerator: True)
+    job = dataclasses.replace(job, settings=dataclasses.replace(job.settings, model=by_mmcls))
+    with (
+        pytest.raises(SettingsError, match="this network is built by timm or mmcls.*without --use_fsdp"),
+        open_run(job),
+    ):
+        pass
