@@ -172,7 +172,7 @@ def test_commands__embed_and_probe_and_the_one_that_cannot(tmp_path: Path, pictu
     folder = tmp_path / "model"
     mmcls_models.write_folder(folder, mmcls_models.CONVNEXT)
     assert main(["embed", str(folder), str(pictures), "--out", str(tmp_path / "features.parquet")]) == 0
-    assert main(["probe", str(folder), str(pictures)]) == 0
+    assert main(["probe", str(folder), str(pictures), "--out", str(tmp_path / "probe")]) == 0
     for target in ("timm", "transformers", "unilm", "modelscope"):
         capsys.readouterr()
         assert main(["convert", str(folder), str(tmp_path / target), "--to", target]) == 2
