@@ -31,6 +31,8 @@ def check_output(arguments: argparse.Namespace, shard: Shard) -> None:
         problems.append("--resume needs --out: the table whose rows are gone on with")
     if arguments.resume and arguments.draw is not None:
         problems.append("--draw cannot be resumed")
+    if arguments.engine == "ray" and (arguments.out is None or arguments.json):
+        problems.append("--engine ray needs --out and cannot --json: Ray has standard output for its own messages")
     if shard.count > 1:
         several = f"{shard.count} processes (WORLD_SIZE)"
         if arguments.out is None:

@@ -46,3 +46,14 @@ def test_picture_progress__shows_nothing_where_there_is_no_terminal(capsys: pyte
         progress.advance()
         progress.print_line("a line")
     assert capsys.readouterr() == ("a line\n", "")
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_picture_progress__is_shown_by_one_of_several_processes(
+    is_shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with PictureProgress(count=lambda: 2, is_shown=is_shown) as progress:
+        progress.advance()
+    assert ("images/s" in capsys.readouterr().err) is is_shown
