@@ -7,7 +7,7 @@ counts. Transparent parts show white.
 import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,6 +24,10 @@ _logger = logging.getLogger(__name__)
 # PIL.Image.MAX_IMAGE_PIXELS (an error above twice that), is left as the program has set it.
 MAX_PIXELS = 300_000_000
 
+# Under this key of its `info` a picture that was decoded smaller has the (width, height) that it would have had.
+FULL_SIZE = "modelscope_beit: full size"
+_SCALABLE_FORMATS = ("JPEG", "MPO")
+
 # PostScript is a program, which Pillow hands to Ghostscript to run.
 _REFUSED_FORMATS = ("EPS",)
 
@@ -37,15 +41,26 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SWAPS_SIDES = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
+
+# (width, height) of an upright picture -> the least that is needed of it.
+LeastSize = Callable[[int, int], tuple[int, int]]
 
 
-def read_image(source: Any) -> Image.Image:
+def read_image(source: Any, *, least: LeastSize | None = None) -> Image.Image:
     """Returns the picture as RGB.
 
     source: a path; a URL (http, https, file, data); the bytes of a file; a Pillow picture; a uint8 array (H, W),
     (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA, as OpenCV reads files; or a mapping with one of these under "image".
     Files, URLs and bytes are turned upright by their EXIF orientation; Pillow pictures and arrays are taken as they
     are, as ModelScope does. A Pillow picture that is RGB already is returned itself, not copied.
+    least: allows the file of a JPEG to be decoded at a half, a quarter or an eighth of its sides, which is faster,
+    where both stay as large as this says; the picture then has info[FULL_SIZE].
     Raises ImageError that names the source and the cause for whatever cannot be read.
     """
     if isinstance(source, Mapping):
@@ -58,22 +73,22 @@ def read_image(source: Any) -> Image.Image:
         name = f"The picture {getattr(source, 'filename', '') or repr(source)}"
         return _decoded(source, name, apply_orientation=False)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _picture_from_stream(io.BytesIO(source), f"The picture of {len(source)} bytes")
+        return _picture_from_stream(io.BytesIO(source), f"The picture of {len(source)} bytes", least)
     if isinstance(source, str) and is_url(source):
-        return _picture_from_stream(io.BytesIO(download(source)), shortened(source))
+        return _picture_from_stream(io.BytesIO(download(source)), shortened(source), least)
     if isinstance(source, str | os.PathLike):
-        return _picture_from_file(source)
+        return _picture_from_file(source, least)
     raise ImageError(
         "A path, URL, bytes, Pillow picture, uint8 array or a mapping with one of these under 'image' is expected, "
         f"but a {type(source).__name__} came."
     )
 
 
-def _picture_from_file(path: str | os.PathLike) -> Image.Image:
+def _picture_from_file(path: str | os.PathLike, least: LeastSize | None) -> Image.Image:
     name = str(path)
     try:
         with open(path, "rb") as file:
-            return _picture_from_stream(file, name)
+            return _picture_from_stream(file, name, least)
     except ImageError:
         raise
     # ValueError: a null character in the path.
@@ -81,7 +96,7 @@ def _picture_from_file(path: str | os.PathLike) -> Image.Image:
         raise ImageError(f"{name}: cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
 
 
-def _picture_from_stream(stream: BinaryIO, name: str) -> Image.Image:
+def _picture_from_stream(stream: BinaryIO, name: str, least: LeastSize | None) -> Image.Image:
     beginning = stream.read(8)
     if not beginning:
         raise ImageError(f"{name}: is empty (0 bytes).")
@@ -98,25 +113,46 @@ def _picture_from_stream(stream: BinaryIO, name: str) -> Image.Image:
         raise ImageError(f"{name}: the header cannot be read: {_cause(error)}.") from error
     if picture.format in _REFUSED_FORMATS:
         raise ImageError(f"{name}: {picture.format} files are programs and are not run; convert it to PNG first.")
-    return _decoded(picture, name, apply_orientation=True)
+    return _decoded(picture, name, apply_orientation=True, least=least)
 
 
-def _decoded(picture: Image.Image, name: str, *, apply_orientation: bool) -> Image.Image:
+def _decoded(
+    picture: Image.Image, name: str, *, apply_orientation: bool, least: LeastSize | None = None
+) -> Image.Image:
     width, height = picture.size
     if width < 1 or height < 1:
         raise ImageError(f"{name}: has {width}x{height} pixels, but at least one is expected.")
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name}: has {width}x{height} pixels, but at most {MAX_PIXELS} are read.")
     try:
+        full_size = None if least is None else _decode_smaller(picture, least)
         picture.load()
         turn = _turn(picture) if apply_orientation else None
         picture = to_rgb(picture)
-        return picture if turn is None else picture.transpose(turn)
+        picture = picture if turn is None else picture.transpose(turn)
+        if full_size is not None:
+            picture.info[FULL_SIZE] = full_size
+        return picture
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     # As above: broken bytes raise OSError, SyntaxError, ValueError, struct.error and many others.
     except Exception as error:
         raise ImageError(f"{name}: the pixels cannot be decoded: {_cause(error)}.") from error
+
+
+def _decode_smaller(picture: Image.Image, least: LeastSize) -> tuple[int, int] | None:
+    """Lets libjpeg leave out the fine parts of a picture. Returns its full upright size if it will be smaller."""
+    if picture.format not in _SCALABLE_FORMATS:
+        return None
+    width, height = stored_size = picture.size
+    # libjpeg takes the file as it lies.
+    if _turn(picture) in _SWAPS_SIDES:
+        width, height = height, width
+        least_height, least_width = least(width, height)
+    else:
+        least_width, least_height = least(width, height)
+    picture.draft(None, (least_width, least_height))
+    return None if picture.size == stored_size else (width, height)
 
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:

@@ -116,6 +116,34 @@ def test_read_image__broken_exif():
     assert_array_equal(np.asarray(read_image(content)), np.asarray(PHOTOGRAPH))
 
 
+@pytest.mark.parametrize(
+    ("least", "size"),
+    [((160, 120), None), ((81, 60), None), ((80, 60), (80, 60)), ((41, 30), (80, 60)), ((5, 5), (20, 15))],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_read_image__no_smaller_than_needed(least, size, orientation):
+    asked = []
+
+    def least_size(width: int, height: int) -> tuple[int, int]:
+        asked.append((width, height))
+        return least if orientation == 1 else least[::-1]
+
+    order = 1 if orientation == 1 else -1
+    content = encoded(PHOTOGRAPH, "JPEG", exif=with_orientation(orientation))
+    picture = read_image(content, least=least_size)
+    full_size = PHOTOGRAPH.size[::order]
+    assert asked == [full_size]
+    assert picture.size == (full_size if size is None else size[::order])
+    assert picture.info.get(reading.FULL_SIZE) == (None if size is None else full_size)
+    whole = read_image(content).resize(picture.size, Image.Resampling.BOX)
+    assert np.abs(np.asarray(whole, float) - np.asarray(picture, float)).mean() < 6
+
+
+def test_read_image__only_jpegs_are_decoded_smaller():
+    content = encoded(PHOTOGRAPH, "PNG")
+    assert read_image(content, least=lambda width, height: (5, 5)).size == PHOTOGRAPH.size
+
+
 def test_read_image__pillow_pictures_are_not_turned():
     content = encoded(PHOTOGRAPH, "PNG", exif=with_orientation(6))
     assert read_image(Image.open(io.BytesIO(content))).size == PHOTOGRAPH.size
