@@ -21,6 +21,9 @@ def timm_network(name: str = BIT, num_classes: int = len(CLASSES), **arguments: 
     network: nn.Module = helpers.with_random_weights(
         timm.create_model(name, num_classes=num_classes, **(TINY_BIT if name == BIT else {}) | arguments)
     )
+    if not network.pretrained_cfg["fixed_input_size"]:
+        # Quicker than what it is published for.
+        network.pretrained_cfg |= {"input_size": (3, 64, 64)}
     generator = torch.Generator().manual_seed(1)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
