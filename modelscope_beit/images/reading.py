@@ -144,15 +144,17 @@ def _decode_smaller(picture: Image.Image, least: LeastSize) -> tuple[int, int] |
     """Lets libjpeg leave out the fine parts of a picture. Returns its full upright size if it will be smaller."""
     if picture.format not in _SCALABLE_FORMATS:
         return None
-    width, height = stored_size = picture.size
-    # libjpeg takes the file as it lies.
-    if _turn(picture) in _SWAPS_SIDES:
-        width, height = height, width
-        least_height, least_width = least(width, height)
-    else:
-        least_width, least_height = least(width, height)
-    picture.draft(None, (least_width, least_height))
-    return None if picture.size == stored_size else (width, height)
+    stored_width, stored_height = picture.size
+    turn = _turn(picture)
+    width, height = (stored_height, stored_width) if turn in _SWAPS_SIDES else (stored_width, stored_height)
+    least_width, least_height = least(width, height)
+    for fraction in (8, 4, 2):
+        # libjpeg rounds sides up, at the right and below: of a turned picture that may be the left and the top.
+        is_even = turn is None or not (width % fraction or height % fraction)
+        if is_even and width // fraction >= least_width and height // fraction >= least_height:
+            picture.draft(None, (stored_width // fraction, stored_height // fraction))
+            return width, height
+    return None
 
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:

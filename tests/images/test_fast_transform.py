@@ -101,7 +101,7 @@ def test_transform__backend_torchvision_is_equal():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("size", [(500, 375), (900, 675)], ids=str)
+@pytest.mark.parametrize("size", [(500, 375), (900, 676), (900, 675)], ids=str)
 def test_transform__upright(orientation, size):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
@@ -109,7 +109,8 @@ def test_transform__upright(orientation, size):
     picture = FastTransform(SMALL_STEPS).read(content)
     upright = size if orientation < 5 else size[::-1]
     assert picture.info.get(FULL_SIZE, picture.size) == upright
-    assert (picture.size != upright) == (size == (900, 675))
+    # Where the last row is half beyond the picture, turning would put it first.
+    assert (picture.size != upright) == (size == (900, 676) or (size == (900, 675) and orientation == 1))
     assert differences(content, SMALL_STEPS).mean() < 0.3
 
 
