@@ -24,6 +24,11 @@ from typing import TYPE_CHECKING
 
 from modelscope_beit import names
 from modelscope_beit.commands.feature_arguments import open_named_model
+from modelscope_beit.commands.inference_arguments import (
+    add_inference_arguments,
+    answering_as_wanted,
+    inference_settings,
+)
 from modelscope_beit.commands.output_folder import make_output_folder, title_of
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.evaluation import METRICS, MULTI_LABEL_METRICS
@@ -57,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=min(8, os.cpu_count() or 1), metavar="N",
         help="threads that decode (default: one per processor, at most 8)")  # fmt: skip
     add("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: a GPU if there is one)")
-    add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="numbers to compute in (default: fp32)")
+    add_inference_arguments(parser)
     add("--json", action="store_true", help="print one JSON object instead of a table")
     add("--trust-remote-code", action="store_true", help="allow a model folder to run code of its own")
 
@@ -67,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises BeitError before any picture is read if the model, the data or an option cannot be used.
     """
+    inference_settings(arguments)
     model, records = _opened(arguments)
 
     # Deferred, so that help and wrong usage are told at once: these bring numpy and rich.
@@ -79,12 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
     options = EvaluationOptions(
         batch_size=arguments.batch_size,
         workers=arguments.workers,
-        precision=arguments.precision,
         metrics=tuple(arguments.metrics),
         only_data_classes=arguments.only_data_classes,
         real=arguments.real,
     )
     check_options(options, records)
+    model = answering_as_wanted(model, arguments)
     title = title_of(arguments.model, arguments.data)
     out = make_output_folder(arguments.out, Path("evaluation"), title)
     with EvaluationProgress(len(records)) as progress:
@@ -145,7 +151,7 @@ def _facts(
         "Model": f"{arguments.model} ({found.num_parameters:,} parameters)",
         "Weights": file_digest(find_weight_file(model.folder)),
         "Data": records.description,
-        "Precision": f"{arguments.precision} on {next(model.network.parameters()).device}",
+        "Precision": f"{arguments.precision} by {arguments.backend} on {next(model.network.parameters()).device}",
         "Speed": f"{found.seconds:.1f} s, {found.images_per_second:.1f} images/s",
         "Command": shlex.join([names.COMMAND, *sys.argv[1:]]),
     }

@@ -23,6 +23,11 @@ from itertools import chain, islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelscope_beit.commands.inference_arguments import (
+    add_inference_arguments,
+    answering_as_wanted,
+    inference_settings,
+)
 from modelscope_beit.commands.model_argument import local_path
 from modelscope_beit.commands.predict_output import MOST_IN_A_TABLE, check_output, is_nothing_left, open_output
 from modelscope_beit.prediction.shards import own_device, own_shard
@@ -47,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="keep the rows that a stopped run of the same has left, and go on")
     add("--json", action="store_true", help="print one line of JSON per picture")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps ... (default: cpu)")
+    add_inference_arguments(parser)
     add("--workers", type=int, default=min(8, os.cpu_count() or 1), metavar="N",
         help="threads that decode, and as many that draw (default: one per processor, at most 8)")  # fmt: skip
     add("--engine", choices=("local", "ray"), default="local", help="who computes: this process (default), or Ray Data")
@@ -58,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises BeitError before any picture is read if the model, a source or an option cannot be used.
     """
+    inference_settings(arguments)
     shard = own_shard()
     check_output(arguments, shard)
     if is_nothing_left(arguments):
@@ -74,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     # With Ray the workers have the device, and this process only needs what the model says of itself.
     device = "cpu" if arguments.engine == "ray" else own_device(arguments.device)
     model = open_model_or_export(folder, device=device, trust_remote_code=trust)
+    if arguments.engine != "ray":
+        model = answering_as_wanted(model, arguments)
     arguments.topk = min(arguments.topk, len(model.class_names))
     with open_output(arguments, shard, model.folder) as output:
         sources = output.remaining(sources)
@@ -109,7 +118,13 @@ def _predictions(
 def _opener(folder: Path, arguments: argparse.Namespace) -> "Callable[[], OpenedModel]":
     """What a worker of Ray's calls, in a process of its own. It sees only its own GPU, whatever the number of that."""
     # Deferred for the same reason.
-    from modelscope_beit.export.opening import open_model_or_export
+    from modelscope_beit.prediction.answering import open_answering
 
-    device = arguments.device.partition(":")[0]
-    return partial(open_model_or_export, folder, device=device, trust_remote_code=arguments.trust_remote_code)
+    return partial(
+        open_answering,
+        folder,
+        inference_settings(arguments),
+        batch_size=arguments.batch_size,
+        device=arguments.device.partition(":")[0],
+        trust_remote_code=arguments.trust_remote_code,
+    )

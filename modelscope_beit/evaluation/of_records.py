@@ -20,7 +20,7 @@ from modelscope_beit.evaluation.readable import ForgivingTransform, forgiving, r
 from modelscope_beit.model_folder.label_files import imagenet_1k_labels
 from modelscope_beit.model_folder.opening import OpenedModel
 from modelscope_beit.network.classifier import Classifier
-from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.network.precision import form_in
 from modelscope_beit.settings.evaluation import chosen_metrics
 
 
@@ -28,14 +28,13 @@ from modelscope_beit.settings.evaluation import chosen_metrics
 class EvaluationOptions:
     """How to evaluate.
 
-    workers: threads that decode. precision: "fp32", "bf16" or "fp16". metrics: mmcls's names; empty: its default.
+    workers: threads that decode. metrics: mmcls's names; empty: its default.
     only_data_classes: scores are shared out among the classes of the data alone, as ImageNet-A and -R are scored.
     real: the file real.json with the ReaL labels of ImageNet's validation pictures.
     """
 
     batch_size: int = 32
     workers: int = 2
-    precision: str = "fp32"
     metrics: tuple[str, ...] = ()
     only_data_classes: bool = False
     real: Path | None = None
@@ -104,7 +103,6 @@ def evaluate_records(
             rows,
             class_names=class_names,
             device=parameter.device,
-            precision=options.precision,
             on_batch=on_batch,
         )
     seconds = time.perf_counter() - start
@@ -161,7 +159,7 @@ class LikePipeline(nn.Module):
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
-        self.fast = inference_form(classifier)
+        self.fast = form_in(classifier, "fp32")
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits (N, K) of images (N, 3, H, W)."""

@@ -56,6 +56,27 @@ def packs_float32() -> bool:
     return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
+class ClassifierInForm(Classifier):
+    """A classifier that answers by another form of it; to pictures of other sizes than the form's, exactly."""
+
+    def __init__(self, classifier: Classifier, form: nn.Module) -> None:
+        super().__init__()
+        self.settings, self.head_prefix = classifier.settings, classifier.head_prefix
+        self.is_multi_label = classifier.is_multi_label
+        self.classifier, self.form = classifier, form
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits (N, K) of images (N, 3, H, W); raises ImageError as the classifier does."""
+        fits = images.shape[2:] == self.settings.image_size
+        logits: Tensor = (self.form if fits else self.classifier)(images)
+        return logits
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Returns what the head gets of each picture, (N, C), in float32."""
+        return self.classifier.pooled(images)
+
+
 class UnderAutocast(nn.Module):
     """A network whose products are done in a narrow type, as PyTorch chooses; answers in float32."""
 

@@ -1,7 +1,8 @@
 """The image classification pipeline, under every name of the stock one."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from modelscope.preprocessors.base import Preprocessor
 from modelscope_beit import names
 from modelscope_beit.errors import CheckpointError, require
 from modelscope_beit.images.reading import read_image
-from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.network.precision import form_in
 from modelscope_beit.plugin.batching import answers, check_count, passes
 from modelscope_beit.plugin.host_fixes import register_over
 from modelscope_beit.plugin.hub import download_model
@@ -25,9 +26,13 @@ from modelscope_beit.plugin.preprocessor import (
     ImageClassificationMmcvPreprocessor,
 )
 from modelscope_beit.plugin.routing import is_ours
+from modelscope_beit.prediction.answering import answering_network
 from modelscope_beit.prediction.classifying import class_probabilities, top_classes
+from modelscope_beit.settings.inference import TORCH, InferenceSettings
 
 _STOCK_MODULE = "modelscope.pipelines.cv.image_classification_pipeline"
+# Precision "auto" is measured before the first call says how many pictures share a pass.
+_MEASURED_BATCH = 8
 
 
 class BeitImageClassificationPipeline(Pipeline):
@@ -36,6 +41,8 @@ class BeitImageClassificationPipeline(Pipeline):
     model: a model folder, a hub id, or a ClassificationModel, whose weights count as they are at the first call.
     preprocessor: called with an array (H, W, 3), blue, green, red, instead of the folder's own; gives {"img": pixels}.
     device: "cpu", "gpu", "gpu:1", "cuda:1"; the processor where there is no GPU.
+    precision: "fp32", which is exact, "bf16", "fp16", "int8" or "auto". backend: "torch", "openvino" or "onnxruntime".
+    calibration: a folder of pictures or a list of them, for int8. See settings.inference for all three.
     kwargs: what the host's Pipeline and Model know (trust_remote_code, device_map, compile, compile_options).
     """
 
@@ -49,8 +56,12 @@ class BeitImageClassificationPipeline(Pipeline):
         config_file: str | None = None,
         device: str = "gpu",
         auto_collate: bool = True,
+        precision: str = "fp32",
+        backend: str = TORCH,
+        calibration: str | Sequence[Any] = (),
         **kwargs: Any,
     ) -> None:
+        self._wanted = InferenceSettings(precision, backend, calibration)
         # Weights that only this pipeline uses may be changed for speed.
         self._owns_model = isinstance(model, str)
         if isinstance(model, str):
@@ -110,10 +121,22 @@ class BeitImageClassificationPipeline(Pipeline):
             if self._model_prepare:
                 return
             self.model.to(self.device).eval()
-            self._network = inference_form(self.model.cls_model, in_place=self._owns_model)
+            self._network = self._form()
             if self._compile:
                 self._network.compile(**self._compile_options)
             self._model_prepare = True
+
+    def _form(self) -> torch.nn.Module:
+        network = self.model.cls_model
+        if self._wanted == InferenceSettings():
+            return form_in(network, "fp32", in_place=self._owns_model)
+        return answering_network(
+            network,
+            self._wanted,
+            lambda picture: self.preprocess(picture)["img"][0],
+            folder=Path(self.model.model_dir),
+            batch_size=_MEASURED_BATCH,
+        )
 
     def preprocess(self, inputs: Any, **preprocess_params: Any) -> dict[str, torch.Tensor]:
         """Returns {"img": pixels (1, 3, H, W)} of one picture, normalised."""

@@ -18,7 +18,7 @@ from modelscope_beit.data.batches import PictureTransform
 from modelscope_beit.errors import ImageError, SettingsError
 from modelscope_beit.images.reading import read_image
 from modelscope_beit.model_folder.opening import OpenedModel
-from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.network.precision import form_in
 from modelscope_beit.prediction.classifying import class_probabilities, top_classes
 from modelscope_beit.prediction.look_ahead import map_ahead
 from modelscope_beit.prediction.sources import printable
@@ -78,7 +78,7 @@ def predict_stream(
 def _predictions(
     model: OpenedModel, sources: Iterable[Any], batch_size: int, workers: int, topk: int
 ) -> Generator[Prediction, None, None]:
-    fast_form = inference_form(model.network, in_place=True)
+    fast_form = form_in(model.network, "fp32", in_place=True)
 
     def prepare(numbered: tuple[int, Any]) -> _Picture:
         return _prepare(*numbered, model.transform)

@@ -17,7 +17,7 @@ from PIL import Image
 
 import helpers
 from modelscope_beit.errors import CheckpointError, ImageError, SettingsError
-from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.network.precision import form_in
 from modelscope_beit.plugin import pipeline as pipeline_module
 from modelscope_beit.plugin.pipeline import BeitImageClassificationPipeline as Pipeline
 from modelscope_beit.plugin.preprocessor import (
@@ -244,7 +244,7 @@ def test_call__is_thread_safe(tiny_model_folder: Path, ten_images: list[Path], m
     built = pipeline("image-classification", model=str(tiny_model_folder), device="cpu")
     made = []
     monkeypatch.setattr(
-        pipeline_module, "inference_form", lambda *given, **options: made.append(1) or inference_form(*given, **options)
+        pipeline_module, "form_in", lambda *given, **options: made.append(1) or form_in(*given, **options)
     )
     with ThreadPoolExecutor(4) as threads:
         results = list(threads.map(built, ten_images * 10))

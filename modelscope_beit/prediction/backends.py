@@ -1,0 +1,52 @@
+"""A classifier -> the same one run by OpenVINO or ONNX Runtime, by way of the files that an export writes."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from modelscope_beit.errors import SettingsError
+from modelscope_beit.export.graph import exported_program, graph_module
+from modelscope_beit.export.opening import ExportedNetwork
+from modelscope_beit.export.runtimes import open_session
+from modelscope_beit.export.targets import LOWEST_OPSET, TARGETS
+from modelscope_beit.export.write_onnx import quantize_onnx, write_onnx
+from modelscope_beit.export.write_openvino import write_openvino
+from modelscope_beit.network.classifier import Classifier
+
+
+def session_network(network: Classifier, backend: str, calibration: Sequence[np.ndarray]) -> ExportedNetwork:
+    """Returns a network that a backend runs on the processor, for pictures of the network's size.
+
+    backend: a name of export.runtimes. calibration: pictures (3, H, W), normalised, from which 8-bit integers take the
+    ranges of activations; none: float32. Nothing is compared here: an export does that, and certifies it.
+    Raises SettingsError for a network that is on another device, that has no size, or that is no graph, and
+    MissingPackageError without the packages.
+    """
+    device, size = next(network.parameters()).device, network.settings.image_size
+    if device.type != "cpu" or size is None:
+        why = f"on {device}" if size is not None else "for pictures of any size"
+        raise SettingsError(
+            f"The backend {backend} runs networks with one size of pictures on the processor; this one is {why}. "
+            "Use the backend torch."
+        )
+    with tempfile.TemporaryDirectory(prefix="beit-", ignore_cleanup_errors=True) as folder:
+        session = open_session(backend, _write(network, size, backend, calibration, Path(folder)))
+    return ExportedNetwork(network.settings, session, size, is_multi_label=network.is_multi_label)
+
+
+def _write(
+    network: Classifier, size: tuple[int, int], backend: str, calibration: Sequence[np.ndarray], folder: Path
+) -> Path:
+    program = exported_program(graph_module(network, half=False), torch.zeros(2, 3, *size), dynamic_size=False)
+    file = folder / TARGETS["onnx"].file
+    write_onnx(program, file, opset=LOWEST_OPSET, dynamic_size=False)
+    if calibration:
+        source, file = file, folder / f"int8_{file.name}"
+        quantize_onnx(source, file, calibration)
+    if backend == "openvino":
+        source, file = file, folder / TARGETS["openvino"].file
+        write_openvino(source, file, half=False)
+    return file
