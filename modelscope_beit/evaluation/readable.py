@@ -1,6 +1,6 @@
 """Evaluation that survives pictures nobody can read: they are left out, counted and named, never silently."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,8 +37,9 @@ class ForgivingTransform:
 class ForgivingPictures:
     """The pictures of records, decoded; a marked blank one in place of each that cannot be read."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, read: Callable[[Any], Image.Image]) -> None:
         self._records = records
+        self._read = read
 
     def read(self, row: int) -> tuple[Any, str]:
         """Returns an RGB picture and its name."""
@@ -46,7 +47,7 @@ class ForgivingPictures:
         try:
             record = self._records[row]
             name = record.name
-            return read_image(record.image), name
+            return self._read(record.image), name
         except ImageError:
             blank = _blank()
             blank.info[_MARK] = True
@@ -57,9 +58,13 @@ class ForgivingPictures:
         return self._records.files()
 
 
-def forgiving(records: Records) -> Records:
-    """Returns the records with blank pictures for those that cannot be read; for a ForgivingTransform only."""
-    return Records(ForgivingPictures(records), records.labels(), records.class_names, description=records.description)
+def forgiving(records: Records, *, read: Callable[[Any], Image.Image] = read_image) -> Records:
+    """Returns the records with blank pictures for those that cannot be read; for a ForgivingTransform only.
+
+    read: picture, as records have it -> RGB picture.
+    """
+    pictures = ForgivingPictures(records, read)
+    return Records(pictures, records.labels(), records.class_names, description=records.description)
 
 
 def readable_rows(batches: Iterable[Batch], left_out: list[int]) -> Iterator[Batch]:
