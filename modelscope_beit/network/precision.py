@@ -28,7 +28,9 @@ def form_in(
     in_place: fp32 may change the classifier's weights, as inference_form says. Other forms leave them, and hold copies.
     Raises SettingsError for int8 of a network that others built or off the processor.
     """
-    device = next(classifier.parameters()).device
+    # A network of an exported file has no weights here; it answers on the processor.
+    weight = next(classifier.parameters(), None)
+    device = torch.device("cpu") if weight is None else weight.device
     is_native_on_cpu = isinstance(classifier, BeitClassifier) and device.type == "cpu"
     if precision == "fp32":
         if is_native_on_cpu and packs_float32():
