@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cache
 
+from modelscope_beit import names
 from modelscope_beit.checkpoints.key_tables import LAYOUTS, Layout
 from modelscope_beit.errors import CheckpointError
 
@@ -31,7 +32,8 @@ def recognise(keys: Iterable[str]) -> Layout:
     lines = "".join(f"\n- {LAYOUTS[name].title} ({name}): {shown[name]}" for name in nearest)
     raise CheckpointError(
         f"Expected the weights of a BEiT, ViT or DeiT classifier, but the {len(keys)} keys fit no known layout. "
-        f"Nearest are:{lines}\nRegister tokens and other architectures are not supported."
+        f"Nearest are:{lines}\nRegister tokens and other architectures are not supported. Of a convolutional network "
+        f"of timm the name is needed: {names.COMMAND} convert FILE FOLDER --arch NAME"
     )
 
 

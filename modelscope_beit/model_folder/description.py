@@ -7,6 +7,8 @@ from pathlib import Path
 from modelscope_beit import names
 from modelscope_beit.checkpoints.files import file_digest, read_weights
 from modelscope_beit.checkpoints.source import open_source, read_folder_configuration
+from modelscope_beit.checkpoints.timm_files import read_timm_file
+from modelscope_beit.checkpoints.timm_networks import TimmSource, open_timm_source
 from modelscope_beit.model_folder.card import architecture_in_words, steps_in_words
 from modelscope_beit.model_folder.opening import find_class_names, find_weight_file, read_folder_settings
 from modelscope_beit.settings.any_model import AnyModelSettings
@@ -90,6 +92,8 @@ def describe(path: Path, *, trust_remote_code: bool = False) -> Description:
     notes = (_note_on_code(was_run=trust_remote_code),) if has_code else ()
     if configuration is not None and not _is_native(configuration):
         return _describe_foreign(path, configuration, notes)
+    if configuration is None and (by_timm := read_timm_file(path)) is not None:
+        return _describe_timm(path, open_timm_source(by_timm))
     source = open_source(path, configuration=configuration)
     return Description(
         path=path,
@@ -124,6 +128,25 @@ def _describe_foreign(folder: Path, configuration: FolderSettings, notes: tuple[
         digest=file_digest(weights.path),
         files=_files(folder),
         notes=notes,
+    )
+
+
+def _describe_timm(path: Path, source: TimmSource) -> Description:
+    """Describes a file or folder of timm whose network timm builds."""
+    note = f"{names.COMMAND} convert {path} FOLDER makes a folder that ModelScope's pipeline() opens."
+    fresh = f"It has no classifier; {names.COMMAND} convert gives it a fresh one for the classes of --labels FILE."
+    return Description(
+        path=path,
+        title=source.description,
+        settings=source.settings,
+        num_parameters=sum(weight.numel() for weight in source.theirs.parameters()),
+        class_names=source.class_names,
+        preprocessing=source.preprocessing,
+        layout="timm",
+        weights=source.weights,
+        digest=source.digest,
+        files=_files(path),
+        notes=(fresh if source.initialised else note,),
     )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 import helpers
 from modelscope_beit.errors import CheckpointError
 from modelscope_beit.model_folder.description import describe
+from timm_networks import timm_network, write_timm_folder
 
 
 def test_describe__transformers_folder(tmp_path):
@@ -85,3 +86,15 @@ def test_describe__a_network_of_mmcls_by_its_files(tmp_path):
     assert described.class_names == ("cat", "dog")
     assert "ResNet" in described.in_words()["network"] and "CenterCrop crop_size 32" in described.in_words()["input"]
     assert json.loads(json.dumps(described.as_json()))["network"]["mm_model"]["backbone"]["depth"] == 18
+
+
+def test_describe__network_of_timm(tmp_path):
+    network = timm_network()
+    described = describe(write_timm_folder(network, tmp_path / "bit"))
+    assert described.title.startswith("model.safetensors: timm resnetv2_50x1_bit; 3 classes, 64x64 pixels")
+    assert described.num_parameters == sum(weight.numel() for weight in network.parameters())
+    assert described.in_words()["network"].startswith("resnetv2_50x1_bit of timm")
+    assert described.as_json()["network"]["width"] == 32
+    assert "convert" in described.notes[0]
+    headless = write_timm_folder(timm_network("test_resnet", num_classes=0), tmp_path / "headless")
+    assert describe(headless).notes[0].startswith("It has no classifier")
