@@ -3,17 +3,20 @@
 import json
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import helpers
 from modelscope_beit.export.targets import ExportRequest
 from modelscope_beit.export.writing import export_model
 from modelscope_beit.model_folder.opening import OpenedModel, open_model
-from modelscope_beit.network.classifier import build_classifier
+from modelscope_beit.network.classifier import Classifier, build_classifier
 from modelscope_beit.settings.model import BackboneSettings, ModelSettings
 
 Exported = Callable[..., Path]
@@ -21,17 +24,38 @@ Exported = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> OpenedModel:
-    """Two blocks on 32 x 32 pixels, five classes; pictures are resized by their short side and cut."""
+    """One block on 32 x 32 pixels, five classes; pictures are resized by their short side and cut."""
     folder = tmp_path_factory.mktemp("tiny")
     settings = ModelSettings(
-        BackboneSettings(image_size=(32, 32), patch_size=8, width=32, depth=2, num_heads=2, mlp_hidden=64),
+        BackboneSettings(image_size=(32, 32), patch_size=8, width=32, depth=1, num_heads=2, mlp_hidden=64),
         num_classes=5,
     )
     network = helpers.with_random_weights(build_classifier(settings))
     weights = {"state_dict": network.state_dict(), "meta": {"CLASSES": list(helpers.TINY_CLASSES)}}
     torch.save(weights, folder / "pytorch_model.pt")
-    (folder / "configuration.json").write_text(json.dumps(helpers.TINY_CONFIGURATION))
+    configuration = deepcopy(helpers.TINY_CONFIGURATION)
+    configuration["model"]["mm_model"]["backbone"]["arch"]["num_layers"] = 1
+    (folder / "configuration.json").write_text(json.dumps(configuration))
     return open_model(folder)
+
+
+class Convolutions(Classifier):
+    """Stands for networks of timm and mmcls, which take any size."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 5, 3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images).mean(dim=(2, 3))
+
+
+@pytest.fixture(scope="session")
+def convolutions(tiny_model: OpenedModel) -> OpenedModel:
+    """A convolutional network in place of the tiny model's."""
+    torch.manual_seed(0)
+    return replace(tiny_model, network=Convolutions(tiny_model.settings.model).eval())
 
 
 @pytest.fixture(scope="session")

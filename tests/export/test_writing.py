@@ -15,8 +15,6 @@ from modelscope_beit.export.verifying import verify
 from modelscope_beit.export.write_torch import write_torchscript
 from modelscope_beit.export.writing import export_model
 from modelscope_beit.images.reading import read_image
-from modelscope_beit.model_folder.opening import OpenedModel
-from modelscope_beit.network.classifier import Classifier
 
 
 def test_export__onnx_in_8_bits_agrees_on_real_pictures(exported, embedded) -> None:
@@ -77,10 +75,10 @@ def test_export__refuses_what_differs_and_leaves_nothing(tiny_model, tmp_path, m
     assert read_certificate(tmp_path / "passed").limits.tolerance == 0.02
 
 
-def test_export__8_bits_that_lose_too_much_are_refused(tiny_model, tmp_path) -> None:
+def test_export__8_bits_that_lose_too_much_are_refused(convolutions, tmp_path) -> None:
     """A tolerance that 8 bits cannot keep stands for a network that they do not suit."""
     with pytest.raises(ExportError, match=r"onnxruntime's logits differ.*--calibration DATA"):
-        export_model(tiny_model, tmp_path / "refused", ExportRequest("onnx", "int8", tolerance=1e-5))
+        export_model(convolutions, tmp_path / "refused", ExportRequest("onnx", "int8", tolerance=1e-5))
     assert not list(tmp_path.iterdir())
 
 
@@ -95,28 +93,8 @@ def test_export__dynamic_size_of_native_networks(tiny_model, tmp_path) -> None:
         export_model(tiny_model, tmp_path / "any", ExportRequest("onnx", dynamic_size=True))
 
 
-class Convolutions(Classifier):
-    """Stands for networks of timm and mmcls that take any size."""
-
-    def __init__(self, settings: object) -> None:
-        super().__init__()
-        self.settings = settings
-        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 5, 3))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers(images).mean(dim=(2, 3))
-
-
-def test_export__dynamic_size_is_certified_at_another_size(tiny_model, tmp_path) -> None:
-    torch.manual_seed(0)
-    model = OpenedModel(
-        folder=tiny_model.folder,
-        settings=tiny_model.settings,
-        network=Convolutions(tiny_model.settings.model).eval(),
-        class_names=tiny_model.class_names,
-        transform=tiny_model.transform,
-    )
-    certificate = export_model(model, tmp_path / "any", ExportRequest("onnx", dynamic_size=True))
+def test_export__dynamic_size_is_certified_at_another_size(convolutions, tmp_path) -> None:
+    certificate = export_model(convolutions, tmp_path / "any", ExportRequest("onnx", dynamic_size=True))
     assert certificate.size is None
     assert {one.size for one in certificate.measured} == {(32, 32), (64, 96)}
     about = json.loads((tmp_path / "any" / "preprocessing.json").read_text())
