@@ -22,7 +22,7 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
 
 def inference_settings(arguments: argparse.Namespace) -> InferenceSettings:
     """Returns what was asked for; raises SettingsError if it cannot be."""
-    return InferenceSettings(arguments.precision, arguments.backend, arguments.calibration)
+    return InferenceSettings(arguments.precision, arguments.backend, arguments.calibration or ())
 
 
 def answering_as_wanted(model: "OpenedModel", arguments: argparse.Namespace) -> "OpenedModel":
