@@ -18,9 +18,10 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelscope_beit import names
 from modelscope_beit.commands.feature_arguments import open_named_model
@@ -28,9 +29,10 @@ from modelscope_beit.commands.inference_arguments import (
     add_inference_arguments,
     answering_as_wanted,
     inference_settings,
+    tell_decoding_difference,
 )
 from modelscope_beit.commands.output_folder import make_output_folder, title_of
-from modelscope_beit.errors import SettingsError
+from modelscope_beit.errors import ImageError, SettingsError
 from modelscope_beit.settings.evaluation import METRICS, MULTI_LABEL_METRICS
 
 if TYPE_CHECKING:
@@ -87,12 +89,14 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         metrics=tuple(arguments.metrics),
         only_data_classes=arguments.only_data_classes,
+        fast_decode=arguments.fast_decode,
         real=arguments.real,
     )
     check_options(options, records)
     model = answering_as_wanted(model, arguments)
     title = title_of(arguments.model, arguments.data)
     out = make_output_folder(arguments.out, Path("evaluation"), title)
+    tell_decoding_difference(model, _pictures(records), arguments, with_answers=True)
     with EvaluationProgress(len(records)) as progress:
         found = evaluate_records(model, records, options, on_batch=progress.advance)
     facts = _facts(arguments, model, records, found)
@@ -127,6 +131,13 @@ def _opened(arguments: argparse.Namespace) -> "tuple[OpenedModel, Records]":
     return model, _part(data, arguments.split)
 
 
+def _pictures(records: "Records") -> Iterator[Any]:
+    """The pictures that are there, for whoever reads them."""
+    for row in range(len(records)):
+        with suppress(ImageError):
+            yield records[row].image
+
+
 def _part(data: "DataSplits", split: str | None) -> "Records":
     """Returns the part to measure."""
     parts = {"validation": data.validation, "train": data.train}
@@ -152,6 +163,7 @@ def _facts(
         "Weights": file_digest(find_weight_file(model.folder)),
         "Data": records.description,
         "Precision": f"{arguments.precision} by {arguments.backend} on {next(model.network.parameters()).device}",
+        **({"Decoding": "fast"} if arguments.fast_decode else {}),
         "Speed": f"{found.seconds:.1f} s, {found.images_per_second:.1f} images/s",
         "Command": shlex.join([names.COMMAND, *sys.argv[1:]]),
     }

@@ -1,8 +1,9 @@
-"""What the commands that classify share: in which numbers the network answers, and what runs it."""
+"""What the commands that classify share: how pictures are read, in which numbers the network answers, what runs it."""
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from modelscope_beit.settings.inference import BACKENDS, PRECISIONS, TORCH, InferenceSettings
 
@@ -11,13 +12,15 @@ if TYPE_CHECKING:
 
 
 def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --precision, --backend and --calibration."""
+    """Adds --precision, --backend, --calibration and --fast-decode."""
     add = parser.add_argument
     add("--precision", choices=PRECISIONS, default="fp32",
         help="numbers to compute in (default: fp32, exact); auto: the fastest that stays close")  # fmt: skip
     add("--backend", choices=BACKENDS, default=TORCH, help="what runs the network (default: torch)")
     add("--calibration", metavar="DIR", default="",
         help="pictures that int8 takes its ranges from (default: each batch is measured as it comes)")  # fmt: skip
+    add("--fast-decode", action="store_true",
+        help="read and resize faster; pixels may be off a little, and how much is said on stderr")  # fmt: skip
 
 
 def inference_settings(arguments: argparse.Namespace) -> InferenceSettings:
@@ -39,3 +42,20 @@ def answering_as_wanted(model: "OpenedModel", arguments: argparse.Namespace) -> 
     return answering_model(
         model, wanted, batch_size=arguments.batch_size, on_choice=lambda choice: print(choice, file=sys.stderr)
     )
+
+
+def tell_decoding_difference(
+    model: "OpenedModel", sources: Iterable[Any], arguments: argparse.Namespace, *, with_answers: bool
+) -> None:
+    """With --fast-decode, says on stderr how it differs from exact decoding on the first pictures.
+
+    with_answers: also how often the best class is the same, which the network has to be asked for.
+    Raises SettingsError if the model's steps have no fast way.
+    """
+    if not arguments.fast_decode:
+        return
+    # Deferred for the same reason.
+    from modelscope_beit.evaluation.decoding_difference import decoding_difference
+
+    if found := decoding_difference(model, sources, with_answers=with_answers):
+        print(found, file=sys.stderr)

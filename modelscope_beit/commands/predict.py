@@ -27,9 +27,11 @@ from modelscope_beit.commands.inference_arguments import (
     add_inference_arguments,
     answering_as_wanted,
     inference_settings,
+    tell_decoding_difference,
 )
 from modelscope_beit.commands.model_argument import local_path
 from modelscope_beit.commands.predict_output import MOST_IN_A_TABLE, check_output, is_nothing_left, open_output
+from modelscope_beit.images.downloading import is_url
 from modelscope_beit.prediction.shards import own_device, own_shard
 from modelscope_beit.prediction.sources import STANDARD_INPUT, expand_sources
 
@@ -87,6 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
     with open_output(arguments, shard, model.folder) as output:
         sources = output.remaining(sources)
         first = list(islice(sources, MOST_IN_A_TABLE + 1))
+        if shard.rank == 0:
+            # The network is not asked: that would take longer than decoding saves. beit evaluate asks it.
+            local = [source for source in first if not is_url(source)]
+            tell_decoding_difference(model, local, arguments, with_answers=False)
         with closing(_predictions(model, chain(first, sources), arguments)) as predictions:
             output.show(predictions, is_long=len(first) > MOST_IN_A_TABLE)
     return SOME_FAILED if output.has_failed else 0
@@ -99,7 +105,12 @@ def _predictions(
     # Deferred for the same reason.
     from modelscope_beit.prediction.stream import predict_stream
 
-    options = {"batch_size": arguments.batch_size, "workers": arguments.workers, "topk": arguments.topk}
+    options = {
+        "batch_size": arguments.batch_size,
+        "workers": arguments.workers,
+        "topk": arguments.topk,
+        "fast_decode": arguments.fast_decode,
+    }
     sources, again = tee(sources)
     if arguments.engine == "ray":
         from modelscope_beit.prediction.ray_engine import predict_on_ray

@@ -17,6 +17,8 @@ from modelscope_beit.evaluation.measuring import measure
 from modelscope_beit.evaluation.metrics import metrics_of
 from modelscope_beit.evaluation.outcomes import Outcomes
 from modelscope_beit.evaluation.readable import ForgivingTransform, forgiving, readable_rows, reasons
+from modelscope_beit.images.reading import read_image
+from modelscope_beit.model_folder.fast_decoding import fast_transform
 from modelscope_beit.model_folder.label_files import imagenet_1k_labels
 from modelscope_beit.model_folder.opening import OpenedModel
 from modelscope_beit.network.classifier import Classifier
@@ -30,6 +32,7 @@ class EvaluationOptions:
 
     workers: threads that decode. metrics: mmcls's names; empty: its default.
     only_data_classes: scores are shared out among the classes of the data alone, as ImageNet-A and -R are scored.
+    fast_decode: the pixels may be off a little; see images/fast_transform.py.
     real: the file real.json with the ReaL labels of ImageNet's validation pictures.
     """
 
@@ -37,6 +40,7 @@ class EvaluationOptions:
     workers: int = 2
     metrics: tuple[str, ...] = ()
     only_data_classes: bool = False
+    fast_decode: bool = False
     real: Path | None = None
 
 
@@ -75,7 +79,7 @@ def evaluate_records(
     *,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Returns how a model answers, with the same pixels and numbers as `pipeline` has.
+    """Returns how a model answers, with the same pixels (but for fast_decode) and numbers as `pipeline` has.
 
     records: their classes are matched with the model's by name, ImageNet's also by WordNet id. on_batch: called after
     each batch with the number of its pictures. Pictures that cannot be read are left out and told.
@@ -87,10 +91,11 @@ def evaluate_records(
     num_parameters = sum(parameter.numel() for parameter in model.network.parameters())
     network, records, class_names, columns = _matched(model, records, options)
     parameter = next(model.network.parameters())
+    fast = fast_transform(model.settings.preprocessing) if options.fast_decode else None
     left_out: list[int] = []
     batches = evaluation_batches(
-        forgiving(records),
-        ForgivingTransform(model.transform),
+        forgiving(records, read=read_image if fast is None else fast.read),
+        ForgivingTransform(fast or model.transform),
         batch_size=options.batch_size,
         workers=options.workers,
         rank=0,

@@ -22,13 +22,14 @@ def class_probabilities(network: nn.Module, images: torch.Tensor) -> np.ndarray:
 
     network: images -> logits, in eval mode: a classifier or its inference form. One that is_multi_label has a
         probability of its own for each class.
-    images: (N, 3, H, W), normalised, on any device; they are moved to the network's device and precision.
+    images: (N, 3, H, W), as the network takes them, on any device; they are moved to its device and precision.
     Softmax and sigmoid run in float64 on the logits as the network gave them, so the result is exact, and
     rounded once: within 1e-7 of the stock pipeline's float32 softmax, and the same on every device.
     """
     parameter = next(network.parameters(), None)
     if parameter is not None:
-        images = images.to(device=parameter.device, dtype=parameter.dtype)
+        # In two steps, so that bytes travel as bytes.
+        images = images.to(parameter.device).to(parameter.dtype)
     with torch.inference_mode():
         logits = network(images)
     # To the processor first: not every accelerator has float64.

@@ -16,7 +16,9 @@ from torch import nn
 
 from modelscope_beit.data.batches import PictureTransform
 from modelscope_beit.errors import ImageError, SettingsError
+from modelscope_beit.images.fast_transform import FastTransform
 from modelscope_beit.images.reading import read_image
+from modelscope_beit.model_folder.fast_decoding import fast_decoding
 from modelscope_beit.model_folder.opening import OpenedModel
 from modelscope_beit.network.precision import form_in
 from modelscope_beit.prediction.classifying import class_probabilities, top_classes
@@ -56,6 +58,7 @@ def predict_stream(
     batch_size: int = 32,
     workers: int | None = None,
     topk: int = 5,
+    fast_decode: bool = False,
 ) -> Generator[Prediction, None, None]:
     """Returns an iterator over the predictions of all pictures, in their order.
 
@@ -64,15 +67,16 @@ def predict_stream(
     batch_size: pictures per pass through the network. At most two batches and a picture per worker exist at a time.
     workers: decoding threads; None: one per processor, at most 8. The network's own threads are torch's.
     topk: classes told per picture, at most all.
-    Raises SettingsError at once for a number below 1. Closing the iterator ends the threads; an error of
-    the sources' own iterator reaches the caller.
+    fast_decode: the pixels may be off a little; see images/fast_transform.py. They are bytes until the network.
+    Raises SettingsError at once for a number below 1, or if the model's steps have no fast way. Closing the iterator
+    ends the threads; an error of the sources' own iterator reaches the caller.
     """
     workers = min(8, os.cpu_count() or 1) if workers is None else workers
     numbers = {"batch_size": batch_size, "workers": workers, "topk": topk}
     problems = [f"{name} must be at least 1, not {value}" for name, value in numbers.items() if value < 1]
     if problems:
         raise SettingsError("; ".join(problems) + ".")
-    return _predictions(model, sources, batch_size, workers, topk)
+    return _predictions(fast_decoding(model) if fast_decode else model, sources, batch_size, workers, topk)
 
 
 def _predictions(
@@ -94,7 +98,8 @@ def _prepare(number: int, source: Any, transform: PictureTransform) -> _Picture:
         source = source.get("image")
     name = printable(os.fspath(source)) if isinstance(source, str | os.PathLike) else f"#{number}"
     try:
-        return _Picture(name, transform(read_image(source)))
+        picture = transform.read(source) if isinstance(transform, FastTransform) else read_image(source)
+        return _Picture(name, transform(picture))
     except ImageError as error:
         # The row names the picture already.
         return _Picture(name, None, printable(str(error)).removeprefix(f"{name}: "))

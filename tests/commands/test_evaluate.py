@@ -10,6 +10,7 @@ import pytest
 
 import helpers
 from modelscope_beit.__main__ import WRONG_USAGE, main
+from modelscope_beit.commands.evaluate import SOME_FAILED
 from modelscope_beit.model_folder.opening import open_model
 from modelscope_beit.prediction.stream import predict_stream
 
@@ -200,3 +201,14 @@ def test_evaluate__help_does_not_wait_for_torch() -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "modelscope_beit.settings.evaluation" in imported
     assert not {"torch", "numpy", "rich", "modelscope"} & imported
+
+
+def test_evaluate__says_what_fast_decoding_costs(
+    tiny_model_folder: Path, class_folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (class_folders / "cat" / "broken.jpg").write_bytes(b"")
+    assert beit_evaluate(tiny_model_folder, class_folders, "--fast-decode") == SOME_FAILED
+    told = capsys.readouterr().err
+    assert "Fast decoding: in 10 pictures, values differ by 0.0" in told and "top-1 agreement " in told
+    report = Path("evaluation/tiny_model_on_pets/report.json")
+    assert json.loads(report.read_text(encoding="utf-8"))["facts"]["Decoding"] == "fast"

@@ -233,3 +233,13 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 4096)
     except OSError:  # The end of a pseudo-terminal, on Linux.
         return b""
+
+
+def test_predict__says_how_far_off_fast_decoding_is(
+    tiny_model_folder: Path, ten_images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, pictures = tmp_path / "preds.csv", [str(path) for path in ten_images]
+    assert main(["predict", str(tiny_model_folder), *pictures, "--fast-decode", "--out", str(out)]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("Fast decoding: in 10 pictures, values differ by 0.0") and "agreement" not in told
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 11

@@ -17,7 +17,7 @@ GOOD, BAD = Prediction("a.jpg", ("cat",), (0.5,)), Prediction("b.jpg", error="is
 
 def options(**changes: Any) -> argparse.Namespace:
     given = {"sources": ["photos"], "topk": 1, "batch_size": 1, "workers": 1, "out": None, "draw": None, "json": False}
-    return argparse.Namespace(**(given | {"resume": False, "engine": "local"} | changes))
+    return argparse.Namespace(**(given | {"resume": False, "engine": "local", "fast_decode": False} | changes))
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,17 @@ def test_reference__is_told_of_the_large_model_on_imagenet_only(
     outcomes = replace(found.outcomes, indices=np.arange(50_000), class_names=imagenet_1k_labels())
     found = replace(found, **{"outcomes": outcomes, "num_parameters": 304_430_568, **change})
     assert found.reference() == (LARGE_ON_IMAGENET if is_told else None)
+
+
+def test_evaluate_records__decodes_fast_for_who_asks(
+    tiny_model_folder: Path, ten_images: list[Path], photographs: tuple[Image.Image, ...]
+) -> None:
+    model, labels = open_model(tiny_model_folder), [0, 1, 2, 3, 4] * 2
+    photographs[1].save(ten_images[4])
+    ten_images[3].write_bytes(b"")
+    options = replace(OPTIONS, fast_decode=True)
+    found = evaluate_records(model, records_of(ten_images, labels), options)
+    assert [name for name, _ in found.unreadable] == [str(ten_images[3])]
+    expected = predict_stream(model, ten_images, topk=1, fast_decode=True)
+    best = [one.scores[0] for one in expected if one.error is None]
+    np.testing.assert_allclose(found.outcomes.top_scores[:, 0], best, atol=1e-5)

@@ -17,6 +17,8 @@ from PIL import Image
 
 import helpers
 from modelscope_beit.errors import CheckpointError, ImageError, SettingsError
+from modelscope_beit.model_folder.fast_decoding import fast_transform
+from modelscope_beit.model_folder.opening import read_folder_settings
 from modelscope_beit.network.precision import form_in
 from modelscope_beit.plugin import pipeline as pipeline_module
 from modelscope_beit.plugin.pipeline import BeitImageClassificationPipeline as Pipeline
@@ -335,3 +337,19 @@ def test_preprocessor__of_the_caller_gets_a_bgr_array(tiny_pipeline: Pipeline, t
 def test_preprocessor__that_bypasses_is_replaced(tiny_pipeline: Pipeline, ten_images: list[Path]) -> None:
     built = Pipeline(model=tiny_pipeline.model, preprocessor=ImageClassificationBypassPreprocessor(), device="cpu")
     assert built(ten_images[0]) == tiny_pipeline(ten_images[0])
+
+
+def test_fast_decode__uses_the_fast_transform(tiny_model_folder: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large.jpg"
+    helpers.photographs()[0].save(large)
+    fast = fast_transform(read_folder_settings(tiny_model_folder).preprocessing)
+    one = Pipeline(str(tiny_model_folder), device="cpu", fast_decode=True)
+    assert torch.equal(one.preprocess(str(large))["img"][0], fast(fast.read(large)))
+    exact = Pipeline(str(tiny_model_folder), device="cpu")
+    assert not torch.equal(exact.preprocess(str(large))["img"], one.preprocess(str(large))["img"])
+    assert np.allclose(sorted(one(str(large))["scores"]), sorted(exact(str(large))["scores"]), atol=0.02)
+
+
+def test_fast_decode__is_not_for_a_preprocessor_of_the_caller(tiny_model_folder: Path) -> None:
+    with pytest.raises(SettingsError, match="fast_decode takes the place of .* but a function was given"):
+        Pipeline(str(tiny_model_folder), preprocessor=lambda picture: {}, device="cpu", fast_decode=True)

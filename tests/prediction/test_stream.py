@@ -13,6 +13,7 @@ from PIL import Image
 
 import helpers
 from modelscope_beit.errors import SettingsError
+from modelscope_beit.model_folder.fast_decoding import fast_transform
 from modelscope_beit.model_folder.opening import OpenedModel, open_model
 from modelscope_beit.prediction.stream import predict_stream
 
@@ -155,3 +156,28 @@ def test_predict_stream__classifies_pictures_of_different_sizes_when_nothing_cro
     predictions = list(predict_stream(model, [square, wide, odd, square], batch_size=4))
     assert [prediction.error is None for prediction in predictions] == [True, True, False, True]
     assert predictions[0].scores == predictions[3].scores != predictions[1].scores
+
+
+def test_predict_stream__decodes_fast_for_who_asks(
+    model: OpenedModel, ten_images: list[Path], tmp_path: Path, photographs: tuple[Image.Image, ...]
+) -> None:
+    large, broken = tmp_path / "large.jpg", tmp_path / "broken.jpg"
+    photographs[0].save(large)
+    broken.write_bytes(large.read_bytes()[:5000])
+    fast = fast_transform(model.settings.preprocessing)
+    sources = [*ten_images, large, broken]
+    with torch.no_grad():
+        pixels = torch.stack([fast(fast.read(source)) for source in sources[:-1]])
+        expected = model.network(pixels).softmax(1).sort(descending=True)[0].numpy()
+    *found, last = predict_stream(model, sources, batch_size=4, fast_decode=True)
+    np.testing.assert_allclose([one.scores for one in found], expected, atol=1e-5)
+    assert last.error is not None and "truncated" in last.error
+    # The model itself still takes what it took before.
+    exact = list(predict_stream(model, ten_images))
+    np.testing.assert_allclose([one.scores for one in exact], expected[:10], atol=0.02)
+
+
+def test_predict_stream__says_at_once_that_there_is_no_fast_decoding(model: OpenedModel) -> None:
+    settings = replace(model.settings, preprocessing=model.settings.preprocessing[2:])
+    with pytest.raises(SettingsError, match="does not begin with Resize"):
+        predict_stream(replace(model, settings=settings), [], fast_decode=True)
