@@ -164,6 +164,7 @@ def open_output(arguments: argparse.Namespace, shard: Shard, model: Path) -> Ite
                 "MODEL": model_digest(model),
                 "--topk": arguments.topk,
                 "--batch-size": arguments.batch_size,
+                "--fast-decode": arguments.fast_decode,
             }
             opened = open_table(
                 arguments.out,
