@@ -92,6 +92,7 @@ class PredictOutput:
         from modelscope_beit.commands.facts_view import wide_console
         from modelscope_beit.commands.prediction_view import PictureProgress, prediction_line, prediction_table
 
+        self._start = time.perf_counter()
         few: list[Prediction] = []
         with PictureProgress(self._counter(), is_shown=self._shard.rank == 0) as progress:
             outputs: list[Callable[[Prediction], object]] = [lambda _: progress.advance()]
