@@ -166,6 +166,9 @@ def open_output(arguments: argparse.Namespace, shard: Shard, model: Path) -> Ite
                 "--topk": arguments.topk,
                 "--batch-size": arguments.batch_size,
                 "--fast-decode": arguments.fast_decode,
+                "--precision": arguments.precision,
+                "--backend": arguments.backend,
+                "--calibration": arguments.calibration,
             }
             opened = open_table(
                 arguments.out,

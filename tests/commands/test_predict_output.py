@@ -17,6 +17,7 @@ GOOD, BAD = Prediction("a.jpg", ("cat",), (0.5,)), Prediction("b.jpg", error="is
 
 def options(**changes: Any) -> argparse.Namespace:
     given = {"sources": ["photos"], "topk": 1, "batch_size": 1, "workers": 1, "out": None, "draw": None, "json": False}
+    given |= {"precision": "fp32", "backend": "torch", "calibration": ""}
     return argparse.Namespace(**(given | {"resume": False, "engine": "local", "fast_decode": False} | changes))
 
 
@@ -85,6 +86,12 @@ def test_open_output__goes_on_only_with_the_same_model(tmp_path: Path, tiny_mode
     (tiny_model_folder / "configuration.json").write_text("{}")
     with pytest.raises(SettingsError, match=r"MODEL was sha256:\w{64} and is sha256:\w{64}; --topk was 1 and is 2\."):
         predict(out, tiny_model_folder, [GOOD], resume=True, topk=2)
+    with pytest.raises(
+        SettingsError, match="--fast-decode was False and is True; --precision was fp32 and is int8; --b"
+    ):
+        predict(
+            out, tiny_model_folder, [], resume=True, fast_decode=True, precision="int8", backend="x", calibration="y"
+        )
 
 
 def test_open_output__only_the_last_process_says_that_pictures_have_failed(
