@@ -25,12 +25,12 @@ def many(ten_images: list[Path], count: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("suffix", "times"), [("csv", 10), ("parquet", 3)])
 def test_predict__killed_again_and_again_ends_with_the_same_bytes(
-    tiny_model_folder: Path, ten_images: list[Path], tmp_path: Path, suffix: str, times: int
+    tiny_model_folder: Path, ten_images: list[Path], tmp_path: Path
 ) -> None:
-    whole, out = tmp_path / f"whole.{suffix}", tmp_path / f"preds.{suffix}"
-    arguments = ["predict", str(tiny_model_folder), str(many(ten_images, 80 * times)), "--batch-size", "8"]
+    times = 10
+    whole, out = tmp_path / "whole.parquet", tmp_path / "preds.parquet"  # Its rows are text until the end, as all are.
+    arguments = ["predict", str(tiny_model_folder), str(many(ten_images, 60 * times)), "--batch-size", "8"]
     assert main([*arguments, "--out", str(whole)]) == 3
     command = [sys.executable, str(helpers.ROOT / "tests" / "killed_predictions.py"), str(times), str(out)]
     done = subprocess.run(
