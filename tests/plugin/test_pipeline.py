@@ -254,6 +254,26 @@ def test_call__is_thread_safe(tiny_model_folder: Path, ten_images: list[Path], m
     assert results == one_by_one(built, ten_images) * 10
 
 
+@pytest.mark.parametrize("options", [{"precision": "bf16"}, {"precision": "int8", "calibration": "PICTURES"}])
+def test_precision__is_close_to_the_exact_one(
+    tiny_model_folder: Path, tiny_pipeline: Pipeline, ten_images: list[Path], options: dict
+) -> None:
+    options = {key: value.replace("PICTURES", str(ten_images[0].parent)) for key, value in options.items()}
+    built = pipeline("image-classification", model=str(tiny_model_folder), device="cpu", **options)
+    exact, found = one_by_one(tiny_pipeline, ten_images), built(ten_images, batch_size=5)
+    differences = [
+        dict(zip(one["labels"], one["scores"], strict=True))[label] - score
+        for one, other in zip(found, exact, strict=True)
+        for label, score in zip(other["labels"], other["scores"], strict=True)
+    ]
+    assert 0 < max(abs(difference) for difference in differences) < 0.02
+
+
+def test_precision__that_is_unknown_is_told_at_once(tiny_model_folder: Path) -> None:
+    with pytest.raises(SettingsError, match="not 'fp8'"):
+        pipeline("image-classification", model=str(tiny_model_folder), device="cpu", precision="fp8")
+
+
 def test_call__does_not_answer_out_of_broken_weights(tiny_pipeline: Pipeline, ten_images: list[Path]) -> None:
     tiny_pipeline.model.cls_model.head.fc.bias.data[2] = float("nan")
     with pytest.raises(CheckpointError, match="not finite"):

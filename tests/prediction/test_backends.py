@@ -1,0 +1,40 @@
+"""A tiny network by other runtimes, beside itself."""
+
+import pytest
+import torch
+
+from modelscope_beit.errors import SettingsError
+from modelscope_beit.network.classifier import BeitClassifier
+from modelscope_beit.prediction.backends import session_network
+
+pytest.importorskip("onnxscript", reason="writes ONNX files")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_session_network__gives_the_classifiers_logits(backend: str, tiny_classifier: BeitClassifier) -> None:
+    pytest.importorskip(backend)
+    images = torch.randn(3, 3, 32, 32)
+    network = session_network(tiny_classifier, backend, [])
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images), tiny_classifier(images), atol=1e-4, rtol=0)
+        torch.testing.assert_close(network(images[:1]), tiny_classifier(images[:1]), atol=1e-4, rtol=0)
+
+
+def test_session_network__in_8_bit_integers_is_close(tiny_classifier: BeitClassifier) -> None:
+    pytest.importorskip("onnxruntime")
+    images = torch.randn(8, 3, 32, 32)
+    network = session_network(tiny_classifier, "onnxruntime", list(images.numpy()))
+    with torch.inference_mode():
+        exact, found = tiny_classifier(images), network(images)
+    assert 0 < float((found - exact).square().mean().sqrt() / exact.std()) < 0.1
+
+
+def test_session_network__is_for_the_processor() -> None:
+    class Elsewhere(BeitClassifier):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.weight = torch.nn.Parameter(torch.empty(1, device="meta"))
+            self.settings = type("Settings", (), {"image_size": (32, 32)})()
+
+    with pytest.raises(SettingsError, match="openvino runs networks.*this one is on meta"):
+        session_network(Elsewhere(), "openvino", [])
