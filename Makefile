@@ -54,6 +54,8 @@ check-install: setup ## a plain `pip install .` in a fresh environment gives the
 bench: setup ## measure start-up and a training step, speed and memory, beside the peers
 	@$(BIN)/python benchmarks/cold_start.py
 	@$(BIN)/python benchmarks/training_step.py
+	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/throughput.py --size large
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
