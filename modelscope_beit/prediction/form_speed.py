@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ def measure_forms(
         for number, form in enumerate(found):
             on_step(f"{name_of(form.wanted)} gets ready")
             line = children.enter_context(_process(folder, form.wanted, trust_remote_code))
-            ready = _received(line)
+            ready: _Ready = _received(line)
             form.refusal = ready.refusal
             if ready.logits is not None:
                 exact = ready.logits if exact is None else exact
@@ -163,7 +164,8 @@ def _process(folder: Path, wanted: InferenceSettings, trust_remote_code: bool) -
         process.join()
 
 
-def _received(line: Connection) -> "tuple[tuple[float, ...], int | None] | _Ready":
+def _received(line: Connection) -> Any:
+    """Returns what the process at the other end has sent: _Ready first, then (seconds of each pass, peak in MiB)."""
     try:
         return line.recv()
     except EOFError as error:

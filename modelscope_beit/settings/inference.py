@@ -19,8 +19,9 @@ class InferenceSettings:
     precision: "fp32" is exact. "bf16" and "int8" are faster where the processor has instructions for them, and need
         less memory. "fp16" is for GPUs. "auto" is the fastest one that stays close to fp32.
     backend: "torch", or what runs the graph of the network in its place.
-    calibration: a folder of pictures or a list of them, as images.reading takes them, from which int8 takes the ranges of its activations; none: the
-        range is that of each batch, so that an answer depends a little on the pictures beside it.
+    calibration: a folder of pictures or a list of them, as images.reading takes them, from which int8 takes the
+        ranges of its activations; none: the range is that of each batch, so that an answer depends a little on the
+        pictures beside it.
     """
 
     precision: str = "fp32"

@@ -1,4 +1,4 @@
-"""The oracle is torchvision on a tensor; what processors of transformers make of it: checkpoints/test_image_processors."""
+"""The oracle is torchvision on a tensor; what transformers makes of it: checkpoints/test_image_processors.py."""
 
 import numpy as np
 import pytest
