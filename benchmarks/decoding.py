@@ -145,17 +145,17 @@ form = form_in(network, "fp32", in_place=True)
 def run(what, paths, batch):
     if what == "forward alone":
         images = torch.stack([model.transform(read_image(path)) for path in paths[:batch]])
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.process_time()
         for _ in range(len(paths) // batch):
             class_probabilities(form, images)
-        return time.perf_counter() - start
-    start = time.perf_counter()
-    for prediction in predict_stream(model, paths, batch_size=batch, fast_decode=what == "from files, fast"):
-        assert prediction.error is None
-    return time.perf_counter() - start
+    else:
+        start, before = time.perf_counter(), time.process_time()
+        for prediction in predict_stream(model, paths, batch_size=batch, fast_decode=what == "from files, fast"):
+            assert prediction.error is None
+    return {"seconds": time.perf_counter() - start, "processor": time.process_time() - before}
 print("READY", flush=True)
 for line in sys.stdin:
-    print(json.dumps({"seconds": run(*json.loads(line))}), flush=True)
+    print(json.dumps(run(*json.loads(line))), flush=True)
 """
 WAYS = ("forward alone", "from files, exact", "from files, fast")
 
@@ -208,22 +208,28 @@ def end_to_end(place: Path, rounds: int, console: Console) -> dict[str, Any]:
     """Returns the runs and figures of the network alone and from files."""
     child = started(BEGIN + END_TO_END, one_thread=False)
     paths = write_pictures(place, *SIZES[0][:2]) * 32
-    runs: dict[str, list[float]] = {way: [] for way in WAYS}
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     console.print("Ready")
     for turn in range(rounds + 1):
         for way in WAYS:
-            seconds = ask(child, [way, paths if turn else paths[:32], 32])["seconds"]
             # The first turn warms up.
+            told = ask(child, [way, paths if turn else paths[:32], 32])
             if turn:
-                runs[way].append(len(paths) / seconds)
-                console.print(f"{way}: {len(paths) / seconds:.2f} images/s")
+                runs[way].append(told)
+                console.print(f"{way}: {len(paths) / told['seconds']:.2f} images/s, {told['processor']:.1f} s of cores")
     child.communicate()
-    ratios = {
-        way: statistics.median(mine / alone for mine, alone in zip(runs[way], runs[WAYS[0]], strict=True))
-        for way in WAYS
+    found = {
+        way: {key: median_ratio(runs[way], runs[WAYS[0]], key) for key in ("seconds", "processor")} for way in WAYS
     }
-    console.print({way: f"{ratio:.3f} of {WAYS[0]}" for way, ratio in ratios.items()})
-    return {"batch": 32, "pictures": len(paths), "images_per_second": runs, "median_ratio_to_forward": ratios}
+    for way in WAYS[1:]:
+        slower = "{seconds:.3f} times the seconds and {processor:.3f} the processor time".format(**found[way])
+        console.print(f"{way}: {slower} of the {WAYS[0]}")
+    return {"batch": 32, "pictures": len(paths), "runs": runs, "median_ratios": found}
+
+
+def median_ratio(mine: list[dict[str, Any]], others: list[dict[str, Any]], key: str) -> float:
+    """Returns the median of the ratios of the rounds."""
+    return statistics.median(one[key] / other[key] for one, other in zip(mine, others, strict=True))
 
 
 def started(code: str, *, one_thread: bool) -> subprocess.Popen[str]:
