@@ -26,12 +26,33 @@ _MOST_EVALUATIONS = 30
 
 @dataclass(frozen=True)
 class _Length:
-    """epochs, steps: of the whole run. is_published: as long as on ImageNet-1k."""
+    """epochs, steps: of the whole run. is_published: as long as on ImageNet-1k.
+
+    iterations: what the user has set in place of epochs; else None. reason: why it is as long as this.
+    """
 
     epochs: int
     steps: int
     is_published: bool
     reason: str
+    iterations: int | None = None
+
+    @property
+    def interval(self) -> int:
+        """Epochs, or iterations where these are counted, between two evaluations."""
+        return -(-(self.iterations or self.epochs) // _MOST_EVALUATIONS)
+
+    def warm_up(self, published_epochs: int) -> tuple[dict[str, object], str]:
+        """Returns the keys of lr_config for it, and the reason; never the whole run."""
+        if self.iterations is not None:
+            count, unit, told = round(self.iterations / 10), "iterations", "a tenth"
+        elif self.is_published:
+            count, unit, told = published_epochs, "epochs", "as published"
+        else:
+            count, unit, told = max(1, round(self.epochs / 10)), "epochs", "a tenth"
+        count = min(count, max((self.iterations or self.epochs) - 1, 0))
+        keys: dict[str, object] = {"warmup_iters": count, "warmup_by_epoch": unit == "epochs"}
+        return keys, f"{count} {unit} of warm-up, {told}"
 
 
 def choose_auto(facts: Facts) -> list[Choice]:
@@ -64,6 +85,10 @@ def _length(published: Published, division: Division, facts: Facts) -> _Length:
     per_epoch = division.steps_per_epoch
     if given is not None:
         return _Length(given, given * per_epoch, False, GIVEN)
+    iterations = facts.given_count("train.runner.max_iters")
+    if iterations is not None:
+        epochs = -(-iterations // division.iterations_per_epoch)
+        return _Length(epochs, epochs * per_epoch, False, GIVEN, iterations)
     if num_train >= _LARGE:
         reason = f"as published for {published.name}: {num_train:,} pictures are {_LARGE:,} or more"
         return _Length(published.epochs, published.epochs * per_epoch, True, reason)
@@ -78,13 +103,18 @@ def _length(published: Published, division: Division, facts: Facts) -> _Length:
 
 
 def _length_choices(length: _Length) -> list[Choice]:
-    interval = -(-length.epochs // _MOST_EVALUATIONS)
-    return [
+    counted = [
         Choice("train.runner", None, "epochs are counted"),
         Choice("train.max_epochs", length.epochs, length.reason),
+    ]
+    if length.iterations is not None:
+        runner = {"type": "IterBasedRunner", "max_iters": length.iterations}
+        counted = [Choice("train.runner", runner, length.reason)]
+    return [
+        *counted,
         Choice(
             "train.checkpoint_config",
-            {"interval": interval, "max_keep_ckpts": 3},
+            {"interval": length.interval, "max_keep_ckpts": 3},
             "after each validation; the newest three are kept, and the best",
         ),
     ]
@@ -92,8 +122,7 @@ def _length_choices(length: _Length) -> list[Choice]:
 
 def _rate_choices(published: Published, division: Division, length: _Length, facts: Facts) -> list[Choice]:
     lr, reason = _rate(published, division, facts)
-    warm_up = published.warm_up_epochs if length.is_published else max(1, round(length.epochs / 10))
-    warm_up_reason = f"{warm_up} epochs of warm-up, " + ("as published" if length.is_published else "a tenth")
+    warm_up, warm_up_reason = length.warm_up(published.warm_up_epochs)
     clip = None if length.is_published else {"max_norm": 5.0}
     return [
         Choice(
@@ -118,8 +147,7 @@ def _rate_choices(published: Published, division: Division, length: _Length, fac
             {
                 "policy": "UnilmCosine",
                 "min_lr_ratio": min(1.0, _LAST_RATE / lr),
-                "warmup_iters": min(warm_up, max(length.epochs - 1, 0)),
-                "warmup_by_epoch": True,
+                **warm_up,
             },
             f"a cosine to {_LAST_RATE:g}, as published; {warm_up_reason}",
         ),
@@ -225,7 +253,7 @@ def _published_augmentation(val_steps: tuple[dict[str, object], ...]) -> list[di
 
 def _balance_choices(length: _Length, facts: Facts) -> list[Choice]:
     data = facts.data
-    interval = -(-length.epochs // _MOST_EVALUATIONS)
+    interval = length.interval
     ratio = data.largest / max(data.smallest, 1)
     told = f"classes have {data.smallest:,} to {data.largest:,} pictures"
     evaluation: dict[str, object] = {"interval": interval, "save_best": "auto"}

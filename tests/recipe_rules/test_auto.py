@@ -102,6 +102,16 @@ def test_choose_auto__what_the_user_sets_is_reckoned_with() -> None:
     assert found.evaluation.interval == 1
 
 
+@pytest.mark.parametrize(("iterations", "warm_up", "interval"), [(1, 0, 1), (4, 0, 1), (300, 30, 10)])
+def test_choose_auto__iterations_that_the_user_sets_are_reckoned_with(
+    iterations: int, warm_up: int, interval: int
+) -> None:
+    found = recipe("auto", given={"train.runner.type": "IterBasedRunner", "train.runner.max_iters": iterations})
+    assert (found.iterations, found.epochs) == (iterations, None)
+    assert found.schedule.warm_up is None or found.schedule.warm_up.length == warm_up
+    assert found.evaluation.interval == found.checkpoint.interval == interval
+
+
 def test_choose_auto__several_classes_a_picture_keep_their_loss() -> None:
     found = ruled("auto", is_multi_label=True, largest=10_000)
     assert [path for path, _, _ in found.rows if path.startswith("model.mm_model")] == [
