@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelscope_beit.checkpoints.files import file_digest
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.names import CARD_FILE
 
@@ -72,6 +71,9 @@ def model_digest(model: Path) -> str:
 
     Those are all of its first level but its card and hidden ones. Base takes a quarter of a second.
     """
+    # It imports torch, which the help of beit predict does without.
+    from modelscope_beit.checkpoints.files import file_digest
+
     if model.is_file():
         return file_digest(model)
     files = [path for path in sorted(model.iterdir()) if path.is_file()]

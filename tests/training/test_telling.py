@@ -79,11 +79,17 @@ def test_has_to_tell__where_no_mark_can_be_left(as_rank: Callable[[int], None], 
         assert has_to_tell("wrong")
 
 
+# torchrun ends the second process as soon as the first has failed, so that waits until the second has come as far.
 SCRIPT = """
-import os, sys
+import os, sys, time
+from pathlib import Path
 from modelscope_beit.__main__ import main
+told = Path(sys.argv[1])
 if os.environ["RANK"] == "1":
     main(["describe", "/nowhere/but_in_the_second"])
+    told.touch()
+while not told.exists():
+    time.sleep(0.02)
 sys.exit(main(["describe", "/nowhere/at_all"]))
 """
 
@@ -92,7 +98,7 @@ def test_has_to_tell__two_processes_of_torchrun(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     done = subprocess.run(
-        [*command, str(tmp_path / "script.py")],
+        [*command, str(tmp_path / "script.py"), str(tmp_path / "told")],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(helpers.ROOT), "OMP_NUM_THREADS": "1"},
