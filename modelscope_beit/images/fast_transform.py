@@ -6,6 +6,7 @@ less than 0.01 in the mean, and 999 of 1,000 values by at most one. Where a JPEG
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -81,16 +82,28 @@ def resize_bytes(
     """
     if picture.size == size:
         return np.asarray(picture)
-    # A copy: PyTorch takes no memory that must not be written to.
-    pixels = torch.from_numpy(np.array(picture))  # (H, W, 3)
     factors = [_factor(*sides) for sides in zip(size, picture.size, full_size, strict=True)]
     resized = F.interpolate(
-        pixels.permute(2, 0, 1)[None],
+        _shared_pixels(picture).permute(2, 0, 1)[None],
         scale_factor=(factors[1], factors[0]),
         mode=interpolation,
         antialias=True,
     )
-    return resized[0].permute(1, 2, 0).numpy()
+    return resized[0, :3].permute(1, 2, 0).numpy()
+
+
+def _shared_pixels(picture: Image.Image) -> torch.Tensor:
+    """Returns (H, W, 4), uint8, over the memory of an RGB picture, which has a byte to spare; else a copy (H, W, 3).
+
+    It is a copy for Pillow before 11.3, and where Pillow keeps a picture in several pieces: from 16 MiB on.
+    """
+    if hasattr(picture, "__arrow_c_array__"):
+        # Not at the top: it takes a while, and comes with the package datasets, which pictures do not need.
+        import pyarrow
+
+        with suppress(ValueError):
+            return torch.from_dlpack(pyarrow.array(picture).flatten()).view(*picture.size[::-1], 4)
+    return torch.from_numpy(np.array(picture))
 
 
 def _factor(size: int, decoded: int, full: int) -> float:

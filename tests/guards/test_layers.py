@@ -40,7 +40,7 @@ PARTS = {
     "data": part(2, "torch datasets numpy PIL pyarrow"),
     "checkpoints": part(2, "torch numpy safetensors timm transformers"),
     "network": part(1, "torch timm"),
-    "images": part(1, "torch torchvision numpy PIL cv2"),
+    "images": part(1, "torch torchvision numpy PIL cv2 pyarrow"),
     "recipe_rules": part(0.7),
     "settings": part(0.5),
     "names": part(0),

@@ -220,6 +220,28 @@ def test_transform__goes_to_worker_processes():
     assert torch.equal(pickle.loads(pickle.dumps(transform))(picture), transform(picture))
 
 
+def test_transform__copies_nothing_where_it_can(monkeypatch):
+    """Bits over Pillow's memory are those of a copy, which is made of pictures that Pillow keeps in pieces."""
+    picture = read_image(photograph("china.jpg", (500, 375)))
+    before = picture.tobytes()
+    transform = FastTransform(STEPS, as_bytes=True)
+    shared = transform(picture)
+    assert picture.tobytes() == before
+
+    def in_pieces(picture: Image.Image, *arguments: object) -> None:
+        raise ValueError("Image is in multiple array blocks, use ImagingNewBlock for zero copy")
+
+    monkeypatch.setattr(Image.Image, "__arrow_c_array__", in_pieces)
+    assert torch.equal(transform(picture), shared)
+    monkeypatch.delattr(Image.Image, "__arrow_c_array__")
+    assert torch.equal(transform(picture), shared)
+
+
+def test_transform__picture_that_pillow_keeps_in_pieces():
+    steps = [Resize((512, -1), "bicubic", backend="pillow"), AS_THEY_ARE, ImageToTensor()]
+    assert differences(encoded(mosaic(2400, 2200), "JPEG"), steps).max() <= 2
+
+
 def test_read__leaves_pillow_pictures_alone():
     picture = Image.open(io.BytesIO(photograph("china.jpg", (900, 675))))
     assert FastTransform(SMALL_STEPS).read(picture) is picture
