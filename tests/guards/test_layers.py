@@ -32,6 +32,7 @@ PARTS = {
     "publishing": part(4.5, "modelscope_hub huggingface_hub yaml matplotlib numpy"),
     # modelscope: the two backbones that it registers in mmcls.
     "openmmlab": part(2.5, "mmcv mmcls modelscope torch numpy PIL"),
+    "pretraining": part(3.9, "torch numpy accelerate matplotlib transformers timm datasets PIL"),
     "training": part(3.8, "torch numpy accelerate matplotlib rich tensorboard"),
     "prediction": part(3.5, "torch numpy PIL matplotlib pyarrow ray"),
     "export": part(3.45, "torch numpy PIL onnx onnxscript onnxruntime openvino"),
