@@ -32,6 +32,10 @@ class ExportError(BeitError, RuntimeError):
     """An exported file that does not answer as its network does, or that cannot be opened."""
 
 
+class PublishingError(BeitError, RuntimeError):
+    """A hub that refuses, does not answer, or holds something else than what is to be published."""
+
+
 class TrainingError(BeitError, RuntimeError):
     """A run that cannot go on: a loss that is not finite, or too little memory."""
 
