@@ -111,7 +111,7 @@ class BeitBackbone(nn.Module):
             if number in attention:
                 bias = self.attention_bias(block, shared, grid)
                 kept_attention[number] = block.attn.weights(block.norm1(tokens), bias)
-            tokens = self._run(block, tokens, shared, grid)
+            tokens = self.run_block(block, tokens, shared, grid)
             if number in maps:
                 kept_maps[number] = tokens[:, first_patch:].transpose(1, 2).unflatten(2, grid)  # (N, C, rows, columns)
         final = tokens if self.norm is None else self.norm(tokens)
@@ -130,7 +130,7 @@ class BeitBackbone(nn.Module):
         shared = self.shared_bias(grid)
         chosen = {-1: tokens} if -1 in numbers else {}
         for number, block in enumerate(self.blocks[: max(numbers) + 1]):
-            tokens = self._run(block, tokens, shared, grid)
+            tokens = self.run_block(block, tokens, shared, grid)
             if number in numbers:
                 chosen[number] = tokens
         first_patch = self.settings.num_prefix_tokens
@@ -154,8 +154,23 @@ class BeitBackbone(nn.Module):
         """Returns the tokens (N, T, C) after the last block, not normalised, of those that enter the first."""
         shared = self.shared_bias(grid)
         for block in self.blocks:
-            tokens = self._run(block, tokens, shared, grid)
+            tokens = self.run_block(block, tokens, shared, grid)
         return tokens
+
+    def run_block(self, block: nn.Module, tokens: Tensor, shared: Tensor | None, grid: tuple[int, int]) -> Tensor:
+        """Returns the tokens (N, T, C) after one block, recomputed in the backward pass if the settings say so.
+
+        block: one of `blocks`, or another of the same settings. shared: what shared_bias gives for this grid.
+        """
+
+        def bias_of(block: Block) -> Tensor | None:
+            return self.attention_bias(block, shared, grid)
+
+        if self.settings.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            recomputed: Tensor = checkpoint(block, tokens, bias_of, use_reentrant=False)
+            return recomputed
+        output: Tensor = block(tokens, bias_of)
+        return output
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Returns the (rows, columns) of patches of images (N, 3, H, W); raises ImageError like forward."""
@@ -201,16 +216,6 @@ class BeitBackbone(nn.Module):
         for part in self._frozen_parts():
             part.eval()
         return self
-
-    def _run(self, block: nn.Module, tokens: Tensor, shared: Tensor | None, grid: tuple[int, int]) -> Tensor:
-        def bias_of(block: Block) -> Tensor | None:
-            return self.attention_bias(block, shared, grid)
-
-        if self.settings.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            recomputed: Tensor = checkpoint(block, tokens, bias_of, use_reentrant=False)
-            return recomputed
-        output: Tensor = block(tokens, bias_of)
-        return output
 
     def _bias(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
         if grid == self.settings.grid:

@@ -31,17 +31,24 @@ class MaskedImageModel(nn.Module):
         embedding gives way to the mask token before positions are added.
         Raises ImageError if H or W is no multiple of the patch, or the mask has another shape or type.
         """
-        backbone = self.backbone
-        grid = backbone.grid_of(images)
+        tokens, grid = self.embed(images, mask)
+        tokens = self.backbone.run_blocks(tokens, grid)
+        assert self.backbone.norm is not None, "checked by the settings"
+        logits: Tensor = self.lm_head(self.backbone.norm(tokens[:, 1:]))
+        return logits
+
+    def embed(self, images: Tensor, mask: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Returns the tokens (N, T, C) that enter the first block, and the grid (rows, columns) of patches.
+
+        images, mask, and what is raised: as for forward.
+        """
+        grid = self.backbone.grid_of(images)
         expected = (len(images), grid[0] * grid[1])
         if mask.shape != expected or mask.dtype != torch.bool:
             raise ImageError(
                 f"Expected a mask of shape {expected}, bool, one value for each of {grid[0]}x{grid[1]} patches; got "
                 f"shape {tuple(mask.shape)}, {mask.dtype}."
             )
-        patches = backbone.patch_embed(images)
+        patches = self.backbone.patch_embed(images)
         patches = torch.where(mask[:, :, None], self.mask_token.to(patches.dtype), patches)
-        tokens = backbone.run_blocks(backbone.assemble(patches, grid), grid)
-        assert backbone.norm is not None, "checked by the settings"
-        logits: Tensor = self.lm_head(backbone.norm(tokens[:, 1:]))
-        return logits
+        return self.backbone.assemble(patches, grid), grid
