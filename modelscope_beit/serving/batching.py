@@ -1,0 +1,168 @@
+"""The engine behind the server: workers in processes of their own, batches made of what waits, nothing lost.
+
+A worker that dies, or that does not answer in time, is replaced; the pictures that it had go to others.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from modelscope_beit.errors import BeitError
+from modelscope_beit.serving.frames import packed, receive_header
+from modelscope_beit.serving.measures import Measures
+from modelscope_beit.serving.waiting_pictures import WaitingPicture, WaitingPictures
+from modelscope_beit.settings.serving import ServingSettings
+
+_logger = logging.getLogger(__name__)
+
+# Starts a worker and returns the connection to it.
+StartWorker = Callable[[], Awaitable[socket.socket]]
+# A picture that three workers have died with is not given to another one.
+_MOST_DEATHS = 3
+_LONGEST_PAUSE = 10.0
+# Reading a large model and the first passes; a worker that takes longer hangs.
+_START_SECONDS = 600.0
+
+
+class BatchingEngine:
+    """Answers pictures by workers. about: what the workers say of the model; empty until the first is ready."""
+
+    def __init__(self, start_worker: StartWorker, settings: ServingSettings, measures: Measures) -> None:
+        self._start_worker, self._settings, self._measures = start_worker, settings, measures
+        self._waiting = WaitingPictures(settings.queue, delay=settings.batch_delay)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ready = 0
+        self.about: dict[str, Any] = {}
+        self.failure: BeitError | None = None
+        measures.watch("queue", lambda: len(self._waiting))
+        measures.watch("workers", lambda: self._ready)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a worker can answer."""
+        return self._ready > 0
+
+    def start(self) -> None:
+        """Begins to start the workers; is_ready tells when the first one has warmed up."""
+        self._tasks = [asyncio.create_task(self._keep_a_worker()) for _ in range(self._settings.workers)]
+
+    async def stop(self) -> None:
+        """Ends the workers. Requests that are still open get no answer: stop when there are none."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def answer(self, contents: Sequence[bytes], topk: int) -> list[dict[str, Any]]:
+        """Returns a row for each content of a picture file. Raises QueueFullError if too many wait."""
+        loop = asyncio.get_running_loop()
+        pictures = [WaitingPicture(content, topk, loop.create_future()) for content in contents]
+        self._waiting.offer(pictures)
+        try:
+            return list(await asyncio.gather(*(picture.row for picture in pictures)))
+        finally:
+            # Who gave up waiting has cancelled them, which takes them out of the queue.
+            for picture in pictures:
+                picture.row.cancel()
+
+    async def _keep_a_worker(self) -> None:
+        """Starts a worker, and another one whenever it has ended; the faster they end, the later."""
+        pause = 0.0
+        while True:
+            await asyncio.sleep(pause)
+            answered = await self._use_a_worker()
+            self._measures.worker_deaths.inc()
+            if self.failure is not None:
+                return
+            pause = 0.0 if answered else min(_LONGEST_PAUSE, 2 * pause + 0.1)
+
+    async def _use_a_worker(self) -> int:
+        """Gives batches to a new worker until it ends; returns how many it has answered."""
+        reader, writer = await asyncio.open_connection(sock=await self._start_worker())
+        answered, pid = 0, None
+        try:
+            about = await asyncio.wait_for(receive_header(reader), _START_SECONDS)
+            if "error" in about:
+                self.failure = BeitError(about["error"])
+                return 0
+            pid = about.pop("pid")
+            self.about = about
+            self._ready += 1
+            try:
+                while await self._answer_a_batch(reader, writer):
+                    answered += 1
+            finally:
+                self._ready -= 1
+        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
+            _logger.warning("A worker could not be started: %r", error)
+        finally:
+            writer.close()
+            if pid is not None and pid != os.getpid():
+                # It has ended, ends when the connection closes, or hangs.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        return answered
+
+    async def _answer_a_batch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Waits for a batch and has it answered; returns whether the worker is still there."""
+        # The worker says nothing unless it is asked: what comes before is its end.
+        answer = asyncio.create_task(receive_header(reader))
+        batch_task = asyncio.create_task(self._waiting.take(self._settings.max_batch))
+        try:
+            await asyncio.wait((answer, batch_task), return_when=asyncio.FIRST_COMPLETED)
+            if not batch_task.done():
+                return False
+            batch = batch_task.result()
+            return await self._exchange(batch, answer, writer)
+        finally:
+            batch_task.cancel()
+            answer.cancel()
+            # Their errors have been dealt with.
+            await asyncio.gather(batch_task, answer, return_exceptions=True)
+
+    async def _exchange(
+        self, batch: list[WaitingPicture], answer: "asyncio.Task[dict[str, Any]]", writer: asyncio.StreamWriter
+    ) -> bool:
+        topk = max(picture.topk for picture in batch)
+        rows: list[dict[str, Any]] = []
+        try:
+            writer.writelines(packed({"topk": topk}, [picture.content for picture in batch]))
+            message = await asyncio.wait_for(answer, self._settings.timeout)
+            rows = message["rows"]
+        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
+            self._retry(batch, error)
+            return False
+        except asyncio.CancelledError:
+            self._waiting.give_back(batch)
+            raise
+        self._measures.batch_pictures.observe(len(batch))
+        self._measures.pass_seconds.observe(message["seconds"])
+        for picture, row in zip(batch, rows, strict=True):
+            self._settle(picture, row)
+        return True
+
+    def _retry(self, batch: list[WaitingPicture], error: Exception) -> None:
+        """Lets the pictures of a worker that has not answered wait again, unless it has happened to them too often."""
+        again = []
+        for picture in batch:
+            picture.deaths += 1
+            if picture.deaths < _MOST_DEATHS:
+                again.append(picture)
+            else:
+                self._settle(picture, {"labels": [], "scores": [], "error": _given_up(), "status": 500})
+        _logger.warning("A worker ended with %d pictures (%r); %d wait for another.", len(batch), error, len(again))
+        self._waiting.give_back(again)
+
+    def _settle(self, picture: WaitingPicture, row: dict[str, Any]) -> None:
+        self._measures.pictures.labels("error" if "error" in row else "classified").inc()
+        if not picture.row.done():
+            shorter = {name: row[name][: picture.topk] for name in ("labels", "scores")}
+            picture.row.set_result(row | shorter)
+
+
+def _given_up() -> str:
+    return f"{_MOST_DEATHS} workers of the server ended while they had this picture, so it is not tried again."

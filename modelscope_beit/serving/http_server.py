@@ -1,0 +1,95 @@
+"""uvicorn, ending without losing a request: first it tells everybody that it will end, then it stops to listen."""
+
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from modelscope_beit.errors import SettingsError
+from modelscope_beit.serving.application import Engine, make_application
+from modelscope_beit.serving.measures import Measures
+from modelscope_beit.settings.serving import ServingSettings
+
+_logger = logging.getLogger(__name__)
+
+# From a signal to the last connection that is taken: time for what clients have sent already to be read, and for
+# those who watch /ready to send nothing more.
+_DRAIN_SECONDS = 1.0
+_BACKLOG = 1024
+
+
+def listen(settings: ServingSettings) -> socket.socket:
+    """Returns a socket that listens where the settings say; raises SettingsError if that cannot be."""
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            f"The server cannot listen at {settings.host}, port {settings.port}: {error.strerror or error}. Give "
+            "another --host or --port; port 0 takes a free one."
+        ) from error
+
+
+def serve_http(
+    listening: socket.socket,
+    make_engine: Callable[[Measures], Engine],
+    settings: ServingSettings,
+    *,
+    is_alone: Callable[[], bool] = lambda: False,
+) -> None:
+    """Answers requests until SIGTERM or SIGINT comes, or the process that started this one has gone (is_alone).
+
+    Then all requests that have come are answered; a second SIGINT ends the waiting. Raises BeitError if the engine
+    fails.
+    """
+    measures = Measures()
+    engine = make_engine(measures)
+    application, open_requests = make_application(engine, settings, measures)
+    config = uvicorn.Config(
+        application,
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        backlog=_BACKLOG,
+        # Nothing takes longer than a body and an answer.
+        timeout_graceful_shutdown=int(2 * settings.timeout) + 1,
+    )
+    server = _DrainingServer(config, lambda: is_alone() or engine.failure is not None)
+    server.on_draining = lambda: setattr(open_requests, "is_draining", True)
+    server.run([listening])
+    if engine.failure is not None:
+        raise engine.failure
+
+
+class _DrainingServer(uvicorn.Server):
+    """A server that goes on for a second after it was asked to end."""
+
+    on_draining: Callable[[], None]
+
+    def __init__(self, config: uvicorn.Config, is_over: Callable[[], bool]) -> None:
+        super().__init__(config)
+        self._is_over = is_over
+        self._end: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to drain; a second SIGINT waits for nobody."""
+        if self._end is not None and sig == signal.SIGINT:
+            self.should_exit = self.force_exit = True
+        self._drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Returns whether it is time to stop to listen."""
+        if self._is_over():
+            self._drain()
+        if self._end is not None and time.monotonic() >= self._end:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _drain(self) -> None:
+        if self._end is None:
+            self._end = time.monotonic() + _DRAIN_SECONDS
+            self.on_draining()
