@@ -47,7 +47,16 @@ EXTRAS_REQUIRE = {
     # Its files are made of ONNX ones.
     "openvino": ["onnx>=1.16", "onnxscript>=0.5", "openvino>=2024.4"],
     # 240 MB, for those who have a cluster; so `make setup` leaves it out, and its tests are skipped there.
-    "ray": ["ray[data]>=2.40"],
+    "ray": ["ray[data,serve]>=2.40"],
+    # anyio is what httpcore connects by.
+    "serve": [
+        "fastapi>=0.115",
+        "uvicorn>=0.30",
+        "python-multipart>=0.0.18",
+        "prometheus-client>=0.20",
+        "httpcore>=1.0",
+        "anyio>=4.0",
+    ],
     "demo": ["gradio>=5.0"],
     "dev": [
         "build>=1.2",

@@ -25,6 +25,7 @@ VERBS = {
     "verify": ("modelscope_beit.commands.verify", "check an exported model against its certificate"),
     "bench": ("modelscope_beit.commands.bench", "measure speed, memory and exactness of a model's forms here"),
     "describe": ("modelscope_beit.commands.describe", "say what is in a model folder or a weight file"),
+    "serve": ("modelscope_beit.commands.serve", "answer pictures over HTTP"),
     "run": ("modelscope_beit.commands.run", "run a ModelScope script with this package loaded"),
     "demo": ("modelscope_beit.commands.demo", "classify a few pictures that come with the package"),
 }

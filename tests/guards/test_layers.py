@@ -33,6 +33,9 @@ PARTS = {
     # modelscope: the two backbones that it registers in mmcls.
     "openmmlab": part(2.5, "mmcv mmcls modelscope torch numpy PIL"),
     "pretraining": part(3.9, "torch numpy accelerate matplotlib transformers timm datasets PIL"),
+    "serving": part(
+        4.5, "torch PIL fastapi starlette pydantic uvicorn httpcore prometheus_client python_multipart ray"
+    ),
     "training": part(3.8, "torch numpy accelerate matplotlib rich tensorboard"),
     "prediction": part(3.5, "torch numpy PIL matplotlib pyarrow ray"),
     "export": part(3.45, "torch numpy PIL onnx onnxscript onnxruntime openvino"),
