@@ -22,8 +22,11 @@ def two_columns(rows: Mapping[str, str]) -> str:
     return table(["", ""], rows.items())
 
 
-def code_block(text: str) -> str:
-    """Returns a block that shows the text as it is; its fence is longer than any run of backticks inside."""
+def code_block(text: str, language: str = "") -> str:
+    """Returns a block that shows the text as it is; its fence is longer than any run of backticks inside.
+
+    language: e.g. "python", for a reader that colours it.
+    """
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
