@@ -1,0 +1,179 @@
+"""What the tokenizer of BEiT v2 (VQ-KD) looks like: sizes and choices, no tensors. Standard library only.
+
+Source: BEiT v2 (arXiv 2208.06366), section 2.2; unilm/beit2 modeling_vqkd.py and norm_ema_quantizer.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal
+
+from modelscope_beit.errors import SettingsError
+from modelscope_beit.settings.model import BackboneSettings
+from modelscope_beit.settings.problems import Problems, Section
+
+CodebookStart = Literal["kmeans", "random"]
+_STARTS = ("kmeans", "random")
+
+
+@dataclass(frozen=True)
+class CodebookSettings:
+    """Settings of the codebook; the defaults are the published ones.
+
+    num_codes: vectors to choose from. code_width: channels of each. decay: what a code keeps of itself in a step.
+    commitment: factor on the mean squared distance, over all channels, between a feature and its code.
+    start: "kmeans" on the features of the first batch, or "random" directions.
+    revive_after: steps without a feature after which a code is moved onto a feature of the batch; None, as published:
+        it stays where it is.
+    """
+
+    num_codes: int = 8192
+    code_width: int = 32
+    decay: float = 0.99
+    commitment: float = 1.0
+    start: CodebookStart = "kmeans"
+    revive_after: int | None = None
+
+    def problems(self) -> list[str]:
+        """Returns a clause for each value that cannot be used."""
+        found = [
+            f"codebook.{name} must be at least 1, not {getattr(self, name)}"
+            for name in ("num_codes", "code_width")
+            if getattr(self, name) < 1
+        ]
+        if not 0.0 <= self.decay < 1.0:
+            found.append(f"codebook.decay must be in [0, 1), not {self.decay}")
+        if self.commitment < 0.0:
+            found.append(f"codebook.commitment must be 0 or more, not {self.commitment}")
+        if self.start not in _STARTS:
+            found.append(f"codebook.start must be one of {', '.join(_STARTS)}, not {self.start!r}")
+        if self.revive_after is not None and self.revive_after < 1:
+            found.append(f"codebook.revive_after must be at least 1, or null, not {self.revive_after}")
+        return found
+
+
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """Settings of the tokenizer; the defaults are vqkd_encoder_base_decoder_3x768x12 with CLIP ViT-B/16 as teacher.
+
+    image_size: (height, width) in pixels. width, num_heads, mlp_hidden: of encoder and decoder alike.
+    target_width: channels of the teacher's features, which the decoder learns to give.
+    """
+
+    image_size: tuple[int, int] = (224, 224)
+    patch_size: int = 16
+    width: int = 768
+    num_heads: int = 12
+    mlp_hidden: int = 3072
+    encoder_depth: int = 12
+    decoder_depth: int = 3
+    target_width: int = 512
+    codebook: CodebookSettings = field(default_factory=CodebookSettings)
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError that lists every value that cannot be used."""
+        problems = self.codebook.problems()
+        if self.target_width < 1:
+            problems.append(f"target_width must be at least 1, not {self.target_width}")
+        for name in ("encoder_depth", "decoder_depth"):
+            if getattr(self, name) < 1:
+                problems.append(f"{name} must be at least 1, not {getattr(self, name)}")
+        if problems:
+            raise SettingsError("The tokenizer cannot be built: " + "; ".join(problems) + ".")
+        # What is wrong with both transformers, the encoder tells.
+        _ = self.encoder
+
+    @property
+    def encoder(self) -> BackboneSettings:
+        """From pictures to a token for each patch: a ViT with absolute positions, without a bias of the keys."""
+        return self._transformer(self.image_size, self.patch_size, 3, self.encoder_depth)
+
+    @property
+    def decoder(self) -> BackboneSettings:
+        """From the map of codes, a patch each, to as many tokens."""
+        return self._transformer(self.encoder.grid, 1, self.codebook.code_width, self.decoder_depth)
+
+    @property
+    def num_patches(self) -> int:
+        """Tokens of a picture."""
+        rows, columns = self.encoder.grid
+        return rows * columns
+
+    def _transformer(self, image_size: tuple[int, int], patch: int, channels: int, depth: int) -> BackboneSettings:
+        return BackboneSettings(
+            image_size=image_size,
+            patch_size=patch,
+            in_channels=channels,
+            width=self.width,
+            depth=depth,
+            num_heads=self.num_heads,
+            mlp_hidden=self.mlp_hidden,
+            relative_position="none",
+            absolute_position=True,
+            layer_scale_init=None,
+            pooling="mean",
+            gradient_checkpointing=self.gradient_checkpointing,
+        )
+
+
+def write_tokenizer_settings(settings: TokenizerSettings) -> dict[str, object]:
+    """Returns the settings as JSON takes them; read_tokenizer_settings reads the same back."""
+    return asdict(settings) | {"image_size": list(settings.image_size)}
+
+
+def read_tokenizer_settings(section: Section) -> TokenizerSettings:
+    """Returns the settings that a section of a configuration gives; what is absent has the published value.
+
+    What is wrong goes to the section's problems, keys that nobody knows too. Raises SettingsError for values that do
+    not go together.
+    """
+    default = TokenizerSettings()
+    image_size = section.sides("image_size", default.image_size[0])
+    counts = {
+        name: section.integer(name, getattr(default, name))
+        for name in ("patch_size", "width", "num_heads", "mlp_hidden", "encoder_depth", "decoder_depth", "target_width")
+    }
+    checkpointing = section.flag("gradient_checkpointing", default.gradient_checkpointing)
+    mapping = section.get("codebook", {})
+    codebook = Section(mapping if isinstance(mapping, Mapping) else {}, f"{section.path}.codebook", section.problems)
+    if not isinstance(mapping, Mapping):
+        section.wrong("codebook", "a mapping is expected")
+    found = _read_codebook(codebook)
+    section.refuse_unknown_keys()
+    if section.problems.wrong:
+        return default
+    return TokenizerSettings(image_size=image_size, codebook=found, gradient_checkpointing=checkpointing, **counts)
+
+
+def tokenizer_settings_from(mapping: Mapping[str, object], where: str) -> TokenizerSettings:
+    """Returns what a mapping, such as write_tokenizer_settings gives, says; raises SettingsError that lists all wrong.
+
+    where: the file, for messages.
+    """
+    problems = Problems()
+    settings = read_tokenizer_settings(Section(mapping, "tokenizer", problems))
+    problems.raise_if_any(where)
+    return settings
+
+
+def _read_codebook(section: Section) -> CodebookSettings:
+    default = CodebookSettings()
+    start = section.get("start", default.start)
+    if start not in _STARTS:
+        section.wrong("start", f"one of {', '.join(_STARTS)} is expected")
+        start = default.start
+    revive = section.get("revive_after", default.revive_after)
+    if revive is not None and (not isinstance(revive, int) or isinstance(revive, bool)):
+        section.wrong("revive_after", "a number of steps, or null, is expected")
+        revive = None
+    found = CodebookSettings(
+        num_codes=section.integer("num_codes", default.num_codes),
+        code_width=section.integer("code_width", default.code_width),
+        decay=section.number("decay", default.decay),
+        commitment=section.number("commitment", default.commitment),
+        start="random" if start == "random" else "kmeans",
+        revive_after=revive,
+    )
+    section.refuse_unknown_keys()
+    assert len(fields(CodebookSettings)) == 6, "every field is read"
+    return found
