@@ -157,7 +157,7 @@ def _advice_on_code(folder: Path) -> str:
         return ""
     return (
         f" Its {names.MM_CONFIGURATION_FILE} is Python code, which is not run unasked: read it, and if you trust it, "
-        f"use {names.COMMAND} describe --trust-remote-code."
+        "pass --trust-remote-code."
     )
 
 

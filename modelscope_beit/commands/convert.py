@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--family", choices=["beitv2", "beit", "vit", "deit"], help="what a bare file is, if its name does not tell")
     add("--arch", metavar="NAME", help="timm's name of the convolutional network in a bare file")
     add("--num-classes", type=int, metavar="N", help="classes of the fresh head that weights without one get")
+    add("--trust-remote-code", action="store_true", help="allow the config.py of a model folder to be run")
     add("--overwrite", action="store_true", help="replace a model folder or unilm file that is there")
 
 
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         num_classes=arguments.num_classes,
         overwrite=arguments.overwrite,
         architecture=arguments.arch,
+        trust_remote_code=arguments.trust_remote_code,
     )
     if segmentation_kind(source) is not None:
         segmentation = convert_segmentation(source, arguments.target, request)

@@ -29,6 +29,7 @@ from modelscope_beit.commands.inference_arguments import (
     add_inference_arguments,
     answering_as_wanted,
     inference_settings,
+    needs_processor,
     tell_decoding_difference,
 )
 from modelscope_beit.commands.output_folder import make_output_folder, title_of
@@ -75,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises BeitError before any picture is read if the model, the data or an option cannot be used.
     """
     inference_settings(arguments)
+    if arguments.device == "auto" and needs_processor(arguments):
+        arguments.device = "cpu"
     model, records = _opened(arguments)
 
     # Deferred, so that help and wrong usage are told at once: these bring numpy and rich.

@@ -28,6 +28,11 @@ def inference_settings(arguments: argparse.Namespace) -> InferenceSettings:
     return InferenceSettings(arguments.precision, arguments.backend, arguments.calibration or ())
 
 
+def needs_processor(arguments: argparse.Namespace) -> bool:
+    """Returns whether what was asked for runs on processors only, so that the device "auto" has to be one."""
+    return arguments.precision == "int8" or arguments.backend != TORCH
+
+
 def answering_as_wanted(model: "OpenedModel", arguments: argparse.Namespace) -> "OpenedModel":
     """Returns the model with a network that answers as was asked for; says on stderr what "auto" has chosen.
 

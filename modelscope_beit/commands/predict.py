@@ -27,10 +27,12 @@ from modelscope_beit.commands.inference_arguments import (
     add_inference_arguments,
     answering_as_wanted,
     inference_settings,
+    needs_processor,
     tell_decoding_difference,
 )
 from modelscope_beit.commands.model_argument import local_path
 from modelscope_beit.commands.predict_output import MOST_IN_A_TABLE, check_output, is_nothing_left, open_output
+from modelscope_beit.errors import SettingsError
 from modelscope_beit.images.downloading import is_url
 from modelscope_beit.prediction.shards import own_device, own_shard
 from modelscope_beit.prediction.sources import STANDARD_INPUT, expand_sources
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draw", type=Path, metavar="DIR", help="write each picture, with its class drawn on it, to a new folder")
     add("--resume", action="store_true", help="keep the rows that a stopped run of the same has left, and go on")
     add("--json", action="store_true", help="print one line of JSON per picture")
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps ... (default: cpu)")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: a GPU if there is one)")
     add_inference_arguments(parser)
     add("--workers", type=int, default=min(8, os.cpu_count() or 1), metavar="N",
         help="threads that decode, and as many that draw (default: one per processor, at most 8)")  # fmt: skip
@@ -68,6 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     """
     inference_settings(arguments)
     shard = own_shard()
+    if arguments.precision == "auto" and (shard.count > 1 or arguments.engine == "ray"):
+        raise SettingsError(
+            "With --precision auto several processes may choose differently, and the table would mix their answers. "
+            "Let one choose on a few pictures first, and name what it says: --precision fp32, bf16 or int8."
+        )
     check_output(arguments, shard)
     if is_nothing_left(arguments):
         return 0
@@ -79,14 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
     # Deferred, so that help and wrong usage are told at once: this brings torch.
     from modelscope_beit.export.opening import open_model_or_export
 
-    trust = arguments.trust_remote_code
-    # With Ray the workers have the device, and this process only needs what the model says of itself.
-    device = "cpu" if arguments.engine == "ray" else own_device(arguments.device)
+    device, trust = _device(arguments, folder), arguments.trust_remote_code
     model = open_model_or_export(folder, device=device, trust_remote_code=trust)
     if arguments.engine != "ray":
         model = answering_as_wanted(model, arguments)
     arguments.topk = min(arguments.topk, len(model.class_names))
-    with open_output(arguments, shard, model.folder) as output:
+    with open_output(arguments, shard, model.folder, with_unknown=model.confidence is not None) as output:
         sources = output.remaining(sources)
         first = list(islice(sources, MOST_IN_A_TABLE + 1))
         if shard.rank == 0:
@@ -96,6 +101,20 @@ def run(arguments: argparse.Namespace) -> int:
         with closing(_predictions(model, chain(first, sources), arguments)) as predictions:
             output.show(predictions, is_long=len(first) > MOST_IN_A_TABLE)
     return SOME_FAILED if output.has_failed else 0
+
+
+def _device(arguments: argparse.Namespace, folder: Path) -> str:
+    """The device of this process."""
+    # Deferred for the same reason.
+    from modelscope_beit.export.opening import exported_folder
+    from modelscope_beit.network.device import find_device
+
+    if arguments.engine == "ray":
+        # The workers have the device, and this process only needs what the model says of itself.
+        return "cpu"
+    if arguments.device == "auto" and (needs_processor(arguments) or exported_folder(folder) is not None):
+        return "cpu"
+    return own_device(str(find_device(arguments.device)))
 
 
 def _predictions(

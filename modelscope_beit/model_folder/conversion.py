@@ -29,7 +29,8 @@ class ConversionRequest:
     to: the format; "unilm" gives a single file, the others a folder. labels: a text file of class names, one a line.
     image_size: (height, width) in pixels that positions are changed to. family: what a file without a configuration
     is. num_classes: classes of the fresh head that weights without one get. overwrite: replace what is there.
-    architecture: timm's name of the convolutional network in a file that does not say it.
+    architecture: timm's name of the convolutional network in a file that does not say it. trust_remote_code: allows a
+    ModelScope folder's config.py to be run.
     """
 
     to: Target = "modelscope"
@@ -39,6 +40,7 @@ class ConversionRequest:
     num_classes: int | None = None
     overwrite: bool = False
     architecture: str | None = None
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,16 @@ def convert(source_path: Path, target: Path, request: ConversionRequest) -> Conv
     _check_target(target, request)
     labels = None if request.labels is None else read_labels(request.labels)
     num_classes = request.num_classes or (None if labels is None else len(labels))
-    source = open_source(source_path, family=request.family, image_size=request.image_size, num_classes=num_classes)
+    configuration = _configuration(source_path, request)
+    source = open_source(
+        source_path,
+        family=request.family,
+        image_size=request.image_size,
+        num_classes=num_classes,
+        configuration=configuration,
+    )
     class_names, names_origin = _class_names(source, labels, request, num_classes)
-    settings = replace(_folder_settings(source), class_names=class_names)
+    settings = replace(_folder_settings(source, configuration), class_names=class_names)
     # Before writing, which may replace the very file.
     proof = prove(source)
     differences = _write(target, settings, source, request)
@@ -115,13 +124,23 @@ def _class_names(
     return None, "nowhere"
 
 
-def _folder_settings(source: Source) -> FolderSettings:
+def _configuration(source: Path, request: ConversionRequest) -> FolderSettings | None:
+    """Returns what a ModelScope folder says of itself; None for anything else.
+
+    Mirrors of transformers models have a configuration.json too, but no network in it.
+    """
+    if (source / names.MM_CONFIGURATION_FILE).is_file() and request.trust_remote_code:
+        return read_folder_settings(source, trust_remote_code=True)
+    if (source / CONFIG_FILE).is_file() or not (source / names.CONFIGURATION_FILE).is_file():
+        return None
+    return read_folder_settings(source)
+
+
+def _folder_settings(source: Source, kept: FolderSettings | None) -> FolderSettings:
     """Returns the settings to write; the training recipe of a ModelScope folder is kept."""
     settings = FolderSettings(source.settings, source.preprocessing)
-    # Mirrors of transformers models have a configuration.json too, but no network in it.
-    if (source.path / CONFIG_FILE).is_file() or not (source.path / names.CONFIGURATION_FILE).is_file():
+    if kept is None:
         return settings
-    kept = read_folder_settings(source.path)
     extra = dict(kept.extra)
     if kept.model.image_size != source.settings.image_size:
         # Its training crops have the old size; the defaults follow the new one.

@@ -139,6 +139,7 @@ def test_predict__writes_a_table(
         (["MODEL", "PICTURE", "--out", "preds.xlsx"], ".csv or .jsonl or .parquet"),
         (["MODEL", "PICTURE", "--draw", "MODEL"], "not empty"),
         (["MODEL", "PICTURE", "--topk", "0"], "topk must be at least 1"),
+        (["MODEL", "PICTURE", "--engine", "ray", "--precision", "auto"], "choose differently"),
         (["nothing/at all", "PICTURE"], "There is no model folder"),
     ],
 )

@@ -1,5 +1,6 @@
 """Conversions there and back; timm, transformers and mmcls write the sources and judge the targets."""
 
+import copy
 import json
 
 import pytest
@@ -244,6 +245,19 @@ def test_convert__code_in_the_source_folder_is_not_passed_over(tmp_path, tiny_mo
     (tiny_model_folder / "config.py").write_text("model = {}")
     with pytest.raises(UntrustedCodeError, match="trust_remote_code"):
         run(tiny_model_folder, tmp_path / "copy")
+
+
+def test_convert__trusted_code_tells_the_steps(tmp_path, tiny_model_folder):
+    content = copy.deepcopy(helpers.TINY_CONFIGURATION)
+    steps = [step | ({"size": (40, -1)} if step["type"] == "Resize" else {}) for step in content["preprocessor"]["val"]]
+    code = f"model = {content['model']['mm_model']}\ndata = dict(test=dict(pipeline={steps}))\n"
+    (tiny_model_folder / "config.py").write_text(code)
+    run(tiny_model_folder, tmp_path / "copy", trust_remote_code=True)
+    plain, converted = open_model(tiny_model_folder, trust_remote_code=True), open_model(tmp_path / "copy")
+    assert not (tmp_path / "copy" / "config.py").exists()
+    assert (40, -1) in [getattr(step, "size", None) for step in converted.settings.preprocessing]
+    assert converted.settings.preprocessing == plain.settings.preprocessing
+    assert torch.equal(logits_of(converted.network), logits_of(plain.network))
 
 
 def test_convert__a_disk_that_lies(tmp_path, timm_file, monkeypatch):
