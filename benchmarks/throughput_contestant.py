@@ -17,6 +17,8 @@ import numpy as np
 
 # The first pictures of pictures.npy give the ranges for int8, on the others answers are compared.
 CALIBRATION_PICTURES = 16
+# One of them makes products in a precision fast.
+INSTRUCTIONS = {"bf16": ("avx512_bf16", "amx_bf16"), "int8": ("avx512_vnni", "avx_vnni", "amx_int8")}
 # Pictures (N, 3, H, W), float32 -> logits (N, K), float32.
 Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -133,9 +135,16 @@ def open_openvino(folder: Path, precision: str) -> Forward:
 
 
 def open_products(folder: Path, precision: str) -> Forward:
-    """The machine itself: plain matrix products of the shapes of the network's linear layers, nothing else."""
-    import torch
+    """The machine itself: plain matrix products of the shapes of the network's linear layers, nothing else.
 
+    Without instructions for a precision torch's product of it is a slow loop, which limits nobody.
+    """
+    import torch
+    from throughput_report import processor
+
+    instructions = INSTRUCTIONS.get(precision, ())
+    if instructions and not set(instructions).intersection(processor()[1]):
+        raise CannotRunError(f"the processor has none of {', '.join(instructions)}")
     about = json.loads((folder / "network.json").read_text(encoding="utf-8"))
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}[precision]
     product = torch._int_mm if precision == "int8" else torch.mm
