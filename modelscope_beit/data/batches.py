@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +23,17 @@ from PIL import Image
 from modelscope_beit.data.records import Record, Records
 from modelscope_beit.data.sampling import Order, epoch_order
 from modelscope_beit.data.streamed import StreamedRecords
+from modelscope_beit.data.unlabelled import PictureStream
 from modelscope_beit.errors import ImageError
 from modelscope_beit.images.reading import read_image
 
 RandomTransform = Callable[[Image.Image, np.random.Generator], torch.Tensor]
 PictureTransform = Callable[[Image.Image], torch.Tensor]
+# Gives several tensors of a picture by name: views, masks.
+SampleTransform = Callable[[Image.Image, np.random.Generator], dict[str, torch.Tensor]]
+
+Made = TypeVar("Made")
+Together = TypeVar("Together")
 
 # Batches that are made while the network works on one.
 _BATCHES_AHEAD = 2
@@ -71,8 +78,10 @@ class _Plan:
 
 
 @dataclass(frozen=True)
-class _Sample:
-    pixels: torch.Tensor
+class _Sample(Generic[Made]):
+    """made: what a transform made of the picture."""
+
+    made: Made
     label: int | tuple[int, ...]
     name: str
 
@@ -109,15 +118,39 @@ def training_batches(
     def prepare(row: _Row, picture: Image.Image) -> torch.Tensor:
         return transform(picture, np.random.default_rng((seed, epoch, row.number, row.occurrence)))
 
-    if isinstance(records, Records):
-        rows = _rows_in_order(
-            *epoch_order(records, seed=seed, epoch=epoch, order=order), start_batch * batch_size * world_size
-        )
-    else:
-        stream_seed = int(np.random.default_rng((seed, epoch, _STREAM)).integers(1 << 32))
-        rows = _streamed_rows(records, stream_seed, start_batch * batch_size * world_size)
-    plans = _plans(rows, batch_size, rank, world_size)
-    return _batches(records, plans, prepare, workers, batch_size)
+    skipped = start_batch * batch_size * world_size
+    plans = _plans(_training_rows(records, seed, epoch, order, skipped), batch_size, rank, world_size)
+    num_classes = len(records.class_names) if records.is_multi_label else None
+    return _batches(
+        records, plans, prepare, lambda plan, rows: _assembled(plan, rows, num_classes), workers, batch_size
+    )
+
+
+def sample_batches(
+    records: Records | PictureStream,
+    transform: SampleTransform,
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    workers: int,
+    rank: int,
+    world_size: int,
+    start_batch: int = 0,
+) -> Generator[dict[str, torch.Tensor], None, None]:
+    """Yields the whole batches of one epoch for one process, without labels: name -> (N, ...), stacked.
+
+    Rows that do not fill a batch of all processes are left out. Order, random numbers, arguments and errors are those
+    of training_batches; a stream that has no end yields batches without end.
+    """
+
+    def prepare(row: _Row, picture: Image.Image) -> dict[str, torch.Tensor]:
+        return transform(picture, np.random.default_rng((seed, epoch, row.number, row.occurrence)))
+
+    skipped = start_batch * batch_size * world_size
+    plans = _plans(_training_rows(records, seed, epoch, "shuffled", skipped), batch_size, rank, world_size)
+    whole = (plan for plan in plans if plan.global_size == batch_size * world_size)
+    return _batches(records, whole, prepare, _stacked, workers, batch_size)
 
 
 def evaluation_batches(
@@ -136,7 +169,25 @@ def evaluation_batches(
     """
     rows = map(_Row, range(len(records))) if isinstance(records, Records) else _streamed_rows(records, None, skipped=0)
     plans = _plans(rows, batch_size, rank, world_size)
-    return _batches(records, plans, lambda row, picture: transform(picture), workers, batch_size)
+    num_classes = len(records.class_names) if records.is_multi_label else None
+    return _batches(
+        records,
+        plans,
+        lambda row, picture: transform(picture),
+        lambda plan, samples: _assembled(plan, samples, num_classes),
+        workers,
+        batch_size,
+    )
+
+
+def _training_rows(
+    records: Records | StreamedRecords | PictureStream, seed: int, epoch: int, order: Order, skipped: int
+) -> Iterator[_Row]:
+    """Returns the rows of an epoch in their order, without the first `skipped` ones."""
+    if isinstance(records, Records):
+        return _rows_in_order(*epoch_order(records, seed=seed, epoch=epoch, order=order), skipped)
+    stream_seed = int(np.random.default_rng((seed, epoch, _STREAM)).integers(1 << 32))
+    return _streamed_rows(records, stream_seed, skipped)
 
 
 def _rows_in_order(numbers: np.ndarray, occurrences: np.ndarray, skipped: int) -> Iterator[_Row]:
@@ -144,7 +195,7 @@ def _rows_in_order(numbers: np.ndarray, occurrences: np.ndarray, skipped: int) -
         yield _Row(number, occurrence)
 
 
-def _streamed_rows(records: StreamedRecords, seed: int | None, skipped: int) -> Iterator[_Row]:
+def _streamed_rows(records: StreamedRecords | PictureStream, seed: int | None, skipped: int) -> Iterator[_Row]:
     numbered = enumerate(records.records(seed=seed))
     return (_Row(number, record=record) for number, record in islice(numbered, skipped, None))
 
@@ -160,15 +211,16 @@ def _plans(rows: Iterable[_Row], batch_size: int, rank: int, world_size: int) ->
 
 
 def _batches(
-    records: Records | StreamedRecords,
+    records: Records | StreamedRecords | PictureStream,
     plans: Iterator[_Plan],
-    prepare: Callable[[_Row, Image.Image], torch.Tensor],
+    prepare: Callable[[_Row, Image.Image], Made],
+    assemble: Callable[[_Plan, list[_Sample[Made]]], Together],
     workers: int,
     batch_size: int,
-) -> Generator[Batch, None, None]:
+) -> Generator[Together, None, None]:
     """Makes the batches, in order; with workers, the next ones while the caller works on one."""
 
-    def load(row: _Row) -> _Sample:
+    def load(row: _Row) -> _Sample[Made]:
         record = records[row.number] if isinstance(records, Records) else row.record
         assert record is not None, "rows of streams carry their record"
         try:
@@ -177,22 +229,19 @@ def _batches(
             named = str(error) if record.name in str(error) else f"{record.name}: {error}"
             raise ImageError(f"{records.description}, row {row.number}: {named}") from error
 
-    def assemble(plan: _Plan, samples: Iterable[_Sample]) -> Batch:
-        return _assembled(plan, list(samples), len(records.class_names) if records.is_multi_label else None)
-
     if workers == 0:
         for plan in plans:
-            yield assemble(plan, map(load, plan.rows))
+            yield assemble(plan, [load(row) for row in plan.rows])
         return
     decoding = ThreadPoolExecutor(workers, thread_name_prefix="beit-decode")
     # A thread of its own, so that it can wait for the others.
     assembling = ThreadPoolExecutor(1, thread_name_prefix="beit-batch")
-    waiting: deque[Future[Batch]] = deque()
+    waiting: deque[Future[Together]] = deque()
     ahead = max(_BATCHES_AHEAD, -(-2 * workers // batch_size))
     try:
         for plan in plans:
             samples = [decoding.submit(load, row) for row in plan.rows]
-            waiting.append(assembling.submit(lambda p, s: assemble(p, (f.result() for f in s)), plan, samples))
+            waiting.append(assembling.submit(lambda p, s: assemble(p, [f.result() for f in s]), plan, samples))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -203,17 +252,24 @@ def _batches(
         decoding.shutdown(wait=True)
 
 
-def _assembled(plan: _Plan, samples: list[_Sample], num_classes: int | None) -> Batch:
+def _stacked(plan: _Plan, samples: list[_Sample[dict[str, torch.Tensor]]]) -> dict[str, torch.Tensor]:
+    # numpy, as in _assembled.
+    return {
+        name: torch.from_numpy(np.stack([sample.made[name].numpy() for sample in samples])) for name in samples[0].made
+    }
+
+
+def _assembled(plan: _Plan, samples: list[_Sample[torch.Tensor]], num_classes: int | None) -> Batch:
     """num_classes: of multi-label data, else None."""
-    shape = samples[0].pixels.shape
+    shape = samples[0].made.shape
     for sample in samples:
-        if sample.pixels.shape != shape:
+        if sample.made.shape != shape:
             raise ImageError(
                 f"The pictures of a batch must be of equal size, but {samples[0].name} has {tuple(shape)} and "
-                f"{sample.name} {tuple(sample.pixels.shape)} after the transform; add a CenterCrop or a fixed Resize."
+                f"{sample.name} {tuple(sample.made.shape)} after the transform; add a CenterCrop or a fixed Resize."
             )
     # numpy, since torch would begin threads of its own here. (N, 3, H, W)
-    images = torch.from_numpy(np.stack([sample.pixels.numpy() for sample in samples]))
+    images = torch.from_numpy(np.stack([sample.made.numpy() for sample in samples]))
     if num_classes is None:
         labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
     else:

@@ -21,7 +21,7 @@ _IN_WORDS = {
 def report_page(content: ReportContent) -> str:
     """Returns the whole page. Everything that others named (classes, files, facts) is in it as text only."""
     numbers, class_names = content.numbers, content.class_names
-    parts = [_header(content), _facts(content.facts)]
+    parts = [_header(content), facts_table(content.facts)]
     if numbers.confusion is not None:
         pairs = report_sections.frequent_mistakes(numbers.pairs, class_names)
         matrix = section("Confusion matrix", report_sections.matrix(numbers.confusion, class_names))
@@ -33,19 +33,22 @@ def report_page(content: ReportContent) -> str:
     if content.unreadable:
         table = report_sections.unreadable_pictures(content.unreadable)
         parts.append(section("Pictures that could not be read", table))
-    return _DOCUMENT.format(
-        title=text(content.title), policy=_POLICY, style=STYLE, script=SCRIPT, body="\n".join(parts)
-    )
+    return document(content.title, "\n".join(parts))
+
+
+def document(title: str, body: str) -> str:
+    """Returns a whole page of the title, which is escaped, and markup."""
+    return _DOCUMENT.format(title=text(title), policy=_POLICY, style=STYLE, script=SCRIPT, body=body)
 
 
 def _header(content: ReportContent) -> str:
     numbers = content.numbers
     cards = [_share_card(key, share, numbers.pictures) for key, share in numbers.shares.items()]
     further = {key: value for key, value in content.metrics.items() if key not in numbers.shares}
-    cards += [_card(f"{value:,.2f}", key, "") for key, value in further.items()]
+    cards += [card(f"{value:,.2f}", key, "") for key, value in further.items()]
     for title, (_, _, f1) in list(numbers.figures.averages().items())[:1]:
-        cards.append(_card(percent(f1, 2), f"F1, {title}", ""))
-    cards.append(_card(percent(numbers.calibration.error, 2), "expected calibration error", f"{BINS} bins of scores"))
+        cards.append(card(percent(f1, 2), f"F1, {title}", ""))
+    cards.append(card(percent(numbers.calibration.error, 2), "expected calibration error", f"{BINS} bins of scores"))
     missing = (
         f'<p class="alarm">Pictures that could not be read: {len(content.unreadable):,}. They are in none of the '
         "numbers; the last section names them.</p>"
@@ -66,14 +69,16 @@ def _share_card(key: str, found: Interval, pictures: int) -> str:
         spread = f"all {pictures:,} alike; of others, up to {percent(bound_without_spread(pictures))} may not be"
     else:
         spread = f"{percent(found.low, 2)} to {percent(found.high, 2)}"
-    return _card(percent(found.value, 2), _IN_WORDS[key], spread)
+    return card(percent(found.value, 2), _IN_WORDS[key], spread)
 
 
-def _card(number: str, what: str, more: str) -> str:
+def card(number: str, what: str, more: str) -> str:
+    """Returns a number with what it is, and a further line, all escaped."""
     return f'<div class="card">{text(what)}<b>{text(number)}</b><span class="faded">{text(more)}</span></div>'
 
 
-def _facts(facts: Mapping[str, str]) -> str:
+def facts_table(facts: Mapping[str, str]) -> str:
+    """Returns a table of fact and value, both escaped."""
     rows = "\n".join(
         f'<tr><th scope="row">{text(fact)}</th><td>{name(value)}</td></tr>' for fact, value in facts.items()
     )

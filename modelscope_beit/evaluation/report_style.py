@@ -23,7 +23,7 @@ p { margin: .4rem 0; max-width: 60rem; }
 .card b { font-size: 2.2rem; line-height: 1.15; font-variant-numeric: tabular-nums; }
 .pictures { grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); }
 .side-by-side { grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); align-items: start; }
-figure { margin: 0; }
+figure { margin: 0; } figure img { max-width: 100%; }
 .pictures figure { background: var(--card); border-radius: .6rem; padding: .6rem; overflow-wrap: anywhere; }
 .pictures img, .no-picture { display: block; width: 100%; height: 10rem; object-fit: contain; }
 .pictures img.icon { image-rendering: pixelated; }

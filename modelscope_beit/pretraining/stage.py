@@ -32,9 +32,14 @@ class Stage(Protocol):
     no_decay: parts of names of parameters without weight decay, beside biases and all others of one dimension.
     """
 
-    name: str
-    network: nn.Module
-    no_decay: tuple[str, ...]
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def network(self) -> nn.Module: ...  # noqa: D102
+
+    @property
+    def no_decay(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def move(self, device: device) -> None:
         """Takes what is not trained (teacher, tokenizer) to the device; the loop takes the network."""

@@ -5,7 +5,7 @@ image modelling on 16 GPUs (unilm/beit2 PRETRAINING.md).
 """
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import ClassVar, get_args
 
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.optimizer_step import Precision
@@ -19,8 +19,8 @@ class PretrainingRun:
     lr: the peak, after `warm_up_epochs` (or warm_up_iterations) from 0; then a cosine to min_lr.
     clip: the gradients' largest norm. accumulation: iterations a step of the optimizer.
     log_interval, gauge_interval, checkpoint_interval: in iterations; 0: at the end only.
-    gauge_pictures: pictures set aside, from which gauges come. keep_checkpoints: the newest ones; 0: all.
-    shards: each process reads its own part of a stream, where the stream has parts.
+    gauge_pictures: pictures set aside, from which gauges come. neighbour_pictures: at most so many of each part of
+    labelled data are used for k-NN. keep_checkpoints: the newest ones; 0: all. loss_scale: of fp16; None: dynamic.
     """
 
     epochs: int | None = 300
@@ -38,15 +38,20 @@ class PretrainingRun:
     clip: float | None = 3.0
     seed: int = 0
     precision: Precision = "auto"
+    loss_scale: float | None = None
+    device: str = "auto"
     compile: bool = False
     log_interval: int = 50
     gauge_interval: int = 2500
     gauge_pictures: int = 512
+    neighbour_pictures: int = 5000
     checkpoint_interval: int = 2500
     keep_checkpoints: int = 2
-    shards: bool = True
     tensorboard: bool = False
     deterministic: bool = False
+
+    # Every part of both networks has a gradient in every step.
+    find_unused_parameters: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raises SettingsError that lists every value that cannot be used."""
@@ -58,7 +63,7 @@ class PretrainingRun:
             if value is not None and value < 1:
                 problems.append(f"{name} must be at least 1, not {value}")
         counts = ("workers", "warm_up_epochs", "warm_up_iterations", "seed", "gauge_interval", "gauge_pictures",
-            "checkpoint_interval", "keep_checkpoints")  # fmt: skip
+            "neighbour_pictures", "checkpoint_interval", "keep_checkpoints")  # fmt: skip
         for name in counts:
             value = getattr(self, name)
             if value is not None and value < 0:

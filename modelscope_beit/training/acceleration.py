@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed
@@ -19,7 +19,6 @@ from modelscope_beit.errors import SettingsError
 from modelscope_beit.network.blocks import Block
 from modelscope_beit.network.device import find_device
 from modelscope_beit.settings.optimizer_step import GradientClip
-from modelscope_beit.settings.recipe import Recipe
 from modelscope_beit.training.sharded_state import whole
 
 _logger = logging.getLogger(__name__)
@@ -27,7 +26,23 @@ _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def open_accelerator(recipe: Recipe) -> Accelerator:
+class Computation(Protocol):
+    """What a recipe says about where and how precisely it is computed; see settings.recipe.Recipe."""
+
+    @property
+    def device(self) -> str: ...  # noqa: D102
+
+    @property
+    def precision(self) -> str: ...  # noqa: D102
+
+    @property
+    def loss_scale(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def find_unused_parameters(self) -> bool: ...  # noqa: D102
+
+
+def open_accelerator(recipe: Computation) -> Accelerator:
     """Returns the Accelerator of a run; under torchrun or `accelerate launch`, one of several.
 
     Raises SettingsError for a device that is not there, and for options of FSDP that would spoil the training.

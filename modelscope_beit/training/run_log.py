@@ -186,6 +186,11 @@ class RunLog:
         self._history.mark_stop()
         self._history.write()
 
+    def draw(self) -> None:
+        """Brings the curves up to date, for a page that is to show them."""
+        if self._is_open:
+            self._history.draw(is_last=True)
+
     def note(self, text: str) -> None:
         """Says something worth knowing, in one line or several."""
         if self._is_open:
