@@ -69,5 +69,5 @@ if __name__ == "__main__":
     if "--slow" in sys.argv:
         toy.after_step = lambda iteration: time.sleep(0.05)  # type: ignore[method-assign]
     folders, length, batch = [Path(name) for name in sys.argv[1:3]], int(sys.argv[3]), int(sys.argv[4])
-    changes = {"epochs": None, "iterations": length, "warm_up_iterations": 4, "batch_size": batch}
+    changes: dict[str, Any] = {"epochs": None, "iterations": length, "warm_up_iterations": 4, "batch_size": batch}
     pretrain(make_job(folders[0], folders[1], toy, resume="--resume" in sys.argv, **changes))

@@ -23,6 +23,7 @@ class ToyNetwork(nn.Module):
         self.drop = nn.Dropout(float(os.environ.get("TOY_DROPOUT", "0.2")))
         self.guess = nn.Linear(16, 3)
         self.token = nn.Parameter(torch.zeros(1, 16))
+        self.start: Tensor
         self.register_buffer("start", torch.zeros(1))
 
     def forward(self, batch: StageBatch) -> tuple[Tensor, dict[str, Tensor]]:

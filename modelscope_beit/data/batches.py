@@ -120,10 +120,7 @@ def training_batches(
 
     skipped = start_batch * batch_size * world_size
     plans = _plans(_training_rows(records, seed, epoch, order, skipped), batch_size, rank, world_size)
-    num_classes = len(records.class_names) if records.is_multi_label else None
-    return _batches(
-        records, plans, prepare, lambda plan, rows: _assembled(plan, rows, num_classes), workers, batch_size
-    )
+    return _batches(records, plans, prepare, _assembly(records), workers, batch_size)
 
 
 def sample_batches(
@@ -169,15 +166,13 @@ def evaluation_batches(
     """
     rows = map(_Row, range(len(records))) if isinstance(records, Records) else _streamed_rows(records, None, skipped=0)
     plans = _plans(rows, batch_size, rank, world_size)
+    return _batches(records, plans, lambda row, picture: transform(picture), _assembly(records), workers, batch_size)
+
+
+def _assembly(records: Records | StreamedRecords) -> Callable[[_Plan, list[_Sample[torch.Tensor]]], Batch]:
+    """Returns what makes a batch of the samples of these records."""
     num_classes = len(records.class_names) if records.is_multi_label else None
-    return _batches(
-        records,
-        plans,
-        lambda row, picture: transform(picture),
-        lambda plan, samples: _assembled(plan, samples, num_classes),
-        workers,
-        batch_size,
-    )
+    return lambda plan, samples: _assembled(plan, samples, num_classes)
 
 
 def _training_rows(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ def write_files(run: PretrainingProgress) -> None:
     folder = run.job.work_dir / names.RUN_OUTPUT
     folder.mkdir(exist_ok=True)
     for name, content in run.job.stage.checkpoint_files().items():
-        write_atomically(folder / name, lambda beside, content=content: torch.save(content, beside))
+        write_atomically(folder / name, partial(torch.save, content))
     _write_json(folder / names.CONFIGURATION_FILE, run.job.configuration)
 
 

@@ -3,7 +3,7 @@
 Every process measures the same pictures, so none waits for another; the first one tells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -40,7 +40,7 @@ def take_gauges(run: PretrainingProgress, epoch: int) -> None:
     run.log.evaluated(run.progress.iterations, epoch + 1, told, is_best=False, num_images=num_images)
 
 
-def aside_batches(run: PretrainingProgress) -> Iterator[StageBatch]:
+def aside_batches(run: PretrainingProgress) -> Generator[StageBatch, None, None]:
     """Yields completed batches of the pictures that are set aside, each time the same views and masks of them."""
     assert run.aside is not None, "callers have asked whether there are any"
     batch_size = min(run.job.recipe.batch_size, len(run.aside))
@@ -78,8 +78,8 @@ def _features(run: PretrainingProgress, records: Records) -> tuple[dict[str, Ten
     """Returns name -> (N, C), and the labels (N,); at most neighbour_pictures of them, drawn by the seed."""
     recipe = run.job.recipe
     if len(records) > recipe.neighbour_pictures > 0:
-        rows = np.random.default_rng((recipe.seed, _GAUGES)).permutation(len(records))[: recipe.neighbour_pictures]
-        records = records.select(np.sort(rows), records.description)
+        drawn = np.random.default_rng((recipe.seed, _GAUGES)).permutation(len(records))[: recipe.neighbour_pictures]
+        records = records.select(np.sort(drawn), records.description)
     found: dict[str, list[Tensor]] = {}
     labels = []
     batches = evaluation_batches(
@@ -92,9 +92,9 @@ def _features(run: PretrainingProgress, records: Records) -> tuple[dict[str, Ten
     )
     for batch in batches:
         labels.append(batch.labels)
-        for name, rows in run.job.stage.features(batch.images.to(run.accelerator.device)).items():
-            found.setdefault(name, []).append(rows.float().cpu())
-    return {name: torch.cat(rows) for name, rows in found.items()}, torch.cat(labels)
+        for name, feature in run.job.stage.features(batch.images.to(run.accelerator.device)).items():
+            found.setdefault(name, []).append(feature.float().cpu())
+    return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(labels)
 
 
 @contextmanager

@@ -75,10 +75,10 @@ def test_pretrain__steps_are_adamw_along_the_published_schedule(tmp_path: Path) 
         loss, _ = expected({"image": image, "target": image.mean(dim=(2, 3))})
         optimizer.zero_grad()
         loss.backward()
-        norm = torch.sqrt(sum((p.grad**2).sum() for p in expected.parameters() if p.grad is not None))
+        norm = math.sqrt(sum(float((p.grad**2).sum()) for p in expected.parameters() if p.grad is not None))
         for p in expected.parameters():
             assert p.grad is not None
-            p.grad *= min(1.0, 0.5 / (float(norm) + 1e-6))
+            p.grad *= min(1.0, 0.5 / (norm + 1e-6))
         optimizer.step()
     for name, weight in expected.named_parameters():
         torch.testing.assert_close(stage.network.get_parameter(name).double(), weight, rtol=2e-4, atol=2e-6)
@@ -136,7 +136,7 @@ def test_pretrain__goes_on_bit_for_bit_after_a_signal(
 
 def test_pretrain__goes_on_bit_for_bit_after_being_killed(pictures: Path, tmp_path: Path) -> None:
     killed = start(pictures, tmp_path / "killed", 30, 4, "--slow")
-    length = {"epochs": None, "iterations": 30, "warm_up_iterations": 4}
+    length: dict[str, Any] = {"epochs": None, "iterations": 30, "warm_up_iterations": 4}
     pretrain(make_job(pictures, tmp_path / "whole", **length))
     deadline = time.monotonic() + 90
     while not (tmp_path / "killed" / "iter_10.pth").exists() and time.monotonic() < deadline:
