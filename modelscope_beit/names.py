@@ -29,6 +29,9 @@ SEGMENTATION = "beit-semantic-segmentation"
 SEGMENTATION_TASKS = ("semantic-segmentation", "image-segmentation")
 SEGMENTATION_WEIGHT_FILE = "model.safetensors"
 
+# Of a calibrated folder, beside the host's keys of a result: whether the picture is of none of the classes.
+UNKNOWN = "unknown"
+
 # Hub ids that the demo and the documentation point to.
 HUB_BASE = "damo/cv_beitv2-base_image-classification_patch16_224_pt1k_ft22k_in1k"
 HUB_LARGE = "damo/cv_beitv2-large_image-classification_patch16_224_pt1k_ft22k_in1k"

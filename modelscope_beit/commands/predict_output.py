@@ -156,8 +156,13 @@ class PredictOutput:
 
 
 @contextmanager
-def open_output(arguments: argparse.Namespace, shard: Shard, model: Path) -> Iterator[PredictOutput]:
-    """Gives the outputs that the options ask for; says on stderr at the end what became of them."""
+def open_output(
+    arguments: argparse.Namespace, shard: Shard, model: Path, *, with_unknown: bool
+) -> Iterator[PredictOutput]:
+    """Gives the outputs that the options ask for; says on stderr at the end what became of them.
+
+    with_unknown: the model tells whether a picture is of none of its classes.
+    """
     with ExitStack() as stack:
         table = None
         if arguments.out is not None:
@@ -177,6 +182,7 @@ def open_output(arguments: argparse.Namespace, shard: Shard, model: Path) -> Ite
                 shard=shard,
                 settings=settings,
                 resume=arguments.resume,
+                with_unknown=with_unknown,
             )
             table = stack.enter_context(opened)
         output = PredictOutput(arguments, shard, table)

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from modelscope_beit.names import UNKNOWN
 from modelscope_beit.prediction.stream import Prediction
 
 _BAR_CELLS = 20
@@ -19,6 +20,7 @@ _BAR_CELLS = 20
 def prediction_table(predictions: Iterable[Prediction]) -> Table:
     """Returns a table with a row per picture: its name, best class, a bar, its probability, and the runners-up.
 
+    A picture of none of the classes, as calibrated models may say, is "unknown", and its best class a runner-up.
     File names and labels are shown as they are, whatever brackets they contain; long ones are wrapped, not cut.
     """
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -34,16 +36,23 @@ def prediction_table(predictions: Iterable[Prediction]) -> Table:
             continue
         (label, score), *others = zip(prediction.labels, prediction.scores, strict=True)
         bar = ProgressBar(total=1.0, completed=score, width=_BAR_CELLS)
+        if prediction.is_unknown:
+            others.insert(0, (label, score))
         runners_up = Group(*(Text(f"{score:.1%} {label}") for label, score in others))
-        table.add_row(picture, Text(label, style="bold"), bar, f"{score:.1%}", runners_up)
+        said = Text(UNKNOWN, style="yellow") if prediction.is_unknown else Text(label, style="bold")
+        table.add_row(picture, said, bar, f"{score:.1%}", runners_up)
     return table
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """Returns one line: name, probability and best class, or name and error, with tabs between."""
+    """Returns one line: name, probability and best class, or name and error, with tabs between.
+
+    A picture of none of the classes has the line "unknown, nearest: CLASS" in place of the class.
+    """
     if prediction.error is not None:
         return f"{prediction.source}\terror\t{' '.join(prediction.error.split())}"
-    return f"{prediction.source}\t{prediction.scores[0]:.1%}\t{prediction.labels[0]}"
+    said = f"{UNKNOWN}, nearest: {prediction.labels[0]}" if prediction.is_unknown else prediction.labels[0]
+    return f"{prediction.source}\t{prediction.scores[0]:.1%}\t{said}"
 
 
 class PictureProgress:

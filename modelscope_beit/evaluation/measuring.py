@@ -34,6 +34,7 @@ def measure(
     class_names: Sequence[str],
     device: str | torch.device = "cpu",
     precision: str = "fp32",
+    temperature: float = 1.0,
     on_batch: Callable[[int], None] | None = None,
 ) -> Outcomes:
     """Returns what the network answers for all pictures of all processes, the same on each of them.
@@ -45,6 +46,7 @@ def measure(
     class_names: K names; none: the class numbers stand for them.
     precision: "fp32", or "bf16" or "fp16" for autocast. Scores are computed in float64 from the logits and rounded to
         float32 once, as `pipeline` does, so both give the same answer.
+    temperature: the logits are divided by it; of a calibrated folder, see settings/confidence.py.
     on_batch: called after each batch with the number of its pictures.
     Raises CheckpointError if scores are not finite, saying how many; SettingsError if a label is no class, if there
     is another number of names than classes, and if there are no pictures.
@@ -60,7 +62,7 @@ def measure(
             if len(logits) == 0:
                 continue
             # Autocast's narrow types end here. Not every accelerator has float64.
-            logits = (logits if device.type == "cuda" else logits.cpu()).double()
+            logits = (logits if device.type == "cuda" else logits.cpu()).double() / temperature
             is_finite = logits.isfinite().all(dim=1).cpu()
             strange += batch.indices[~is_finite].tolist()
             parts.append(_outcomes(logits, batch, class_names))

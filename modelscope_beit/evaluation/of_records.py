@@ -108,6 +108,7 @@ def evaluate_records(
             rows,
             class_names=class_names,
             device=parameter.device,
+            temperature=1.0 if model.confidence is None else model.confidence.temperature,
             on_batch=on_batch,
         )
     seconds = time.perf_counter() - start

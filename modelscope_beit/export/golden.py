@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -15,10 +15,13 @@ from modelscope_beit.errors import ExportError, SettingsError
 from modelscope_beit.images.reading import read_image
 from modelscope_beit.model_folder.finding import EMBEDDED, find_model_folder
 from modelscope_beit.names import PICTURE_SUFFIXES
+from modelscope_beit.network.scores import class_scores, familiarity
+from modelscope_beit.settings.confidence import Confidence
 
 # Sides of another size, of any network that takes one, are multiples of the steps that usual networks halve it by.
 _STEP_PIXELS = 32
 _PICTURES_OF_ANOTHER_SIZE = 4
+_OF_CALIBRATED = ("scores", "are_unknown")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Golden:
 
     pictures: file names, one for each of N. images: (N, 3, H, W), float32, normalised. logits: (N, K), float32.
     other_images, other_logits: of another size, for a network that takes any; else empty.
+    scores, are_unknown: (N, K), float32, and (N,), bool: what the logits of a calibrated network mean; else empty.
     """
 
     pictures: tuple[str, ...]
@@ -34,6 +38,8 @@ class Golden:
     logits: np.ndarray
     other_images: np.ndarray
     other_logits: np.ndarray
+    scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    are_unknown: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
     def spread(self) -> float:
         """Returns the standard deviation of all logits, which says what a difference of logits means."""
@@ -58,6 +64,14 @@ def make_golden(network: nn.Module, transform: PictureTransform, *, dynamic_size
     return Golden(tuple(path.name for path in paths), images, run(images), others, run(others))
 
 
+def with_scores(golden: Golden, confidence: Confidence, *, is_multi_label: bool) -> Golden:
+    """Returns the golden set with what its logits mean."""
+    logits = torch.from_numpy(golden.logits).double()
+    scores = class_scores(logits, is_multi_label=is_multi_label, temperature=confidence.temperature)
+    are_unknown = familiarity(logits, is_multi_label=is_multi_label) < confidence.unknown_below
+    return replace(golden, scores=scores.float().numpy(), are_unknown=are_unknown.numpy())
+
+
 def transformed(transform: PictureTransform, pictures: Iterable[object]) -> np.ndarray:
     """Returns the network's input (N, 3, H, W) of pictures; raises SettingsError unless all have one size."""
     images = [transform(read_image(picture)).numpy() for picture in pictures]
@@ -78,6 +92,7 @@ def write_golden(golden: Golden, file: Path, pictures: Path) -> None:
         logits=golden.logits,
         other_images=golden.other_images,
         other_logits=golden.other_logits,
+        **{name: getattr(golden, name) for name in _OF_CALIBRATED if len(golden.scores)},
     )
     shutil.copytree(packaged_pictures()[0].parent, pictures)
 
@@ -89,6 +104,7 @@ def read_golden(file: Path) -> Golden:
             return Golden(
                 tuple(arrays["pictures"].tolist()),
                 *(arrays[name] for name in ("images", "logits", "other_images", "other_logits")),
+                **{name: arrays[name] for name in _OF_CALIBRATED if name in arrays},
             )
     # ValueError: no archive, or one that holds code.
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:

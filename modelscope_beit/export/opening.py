@@ -20,9 +20,10 @@ from modelscope_beit.model_folder.label_files import read_labels
 from modelscope_beit.model_folder.opening import OpenedModel, open_model
 from modelscope_beit.network.classifier import Classifier
 from modelscope_beit.settings.any_model import AnyModelSettings, collect_any_model
+from modelscope_beit.settings.confidence import Confidence, read_confidence
 from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.preprocessing import Step
-from modelscope_beit.settings.problems import Problems
+from modelscope_beit.settings.problems import Problems, Section
 
 
 class ExportedNetwork(Classifier):
@@ -54,10 +55,14 @@ class ExportedNetwork(Classifier):
 
 @dataclass(frozen=True)
 class Preparation:
-    """What preprocessing.json says: the steps to the network's input, and what its logits are."""
+    """What preprocessing.json says: the steps to the network's input, and what its logits are.
+
+    confidence: temperature and threshold; None where the model was not calibrated.
+    """
 
     steps: tuple[Step, ...]
     is_multi_label: bool
+    confidence: Confidence | None = None
 
 
 def exported_folder(path: Path) -> Path | None:
@@ -103,6 +108,7 @@ def open_exported(folder: Path, *, trust_remote_code: bool = False) -> OpenedMod
         network=network,
         class_names=read_labels(folder / names.CLASS_NAMES_FILE, num_classes=certificate.num_classes),
         transform=EvaluationTransform(preparation.steps),
+        confidence=preparation.confidence,
     )
 
 
@@ -118,14 +124,17 @@ def check_trust(certificate: Certificate, folder: Path, *, trust_remote_code: bo
 
 
 def read_preparation(folder: Path) -> Preparation:
-    """Returns what preprocessing.json says; raises ExportError if it cannot be used."""
+    """Returns what preprocessing.json says; raises ExportError if it cannot be used, SettingsError for "confidence"."""
     file = folder / PREPROCESSING_FILE
     try:
         content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         steps, softmax = content["steps"], content["softmax"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExportError(f"{file} must say how pictures are prepared, but cannot be read: {error!r}") from error
-    return Preparation(steps_of_data(steps, str(file)), is_multi_label=not softmax)
+    problems = Problems()
+    confidence = read_confidence(Section(content, "", problems))
+    problems.raise_if_any(str(file))
+    return Preparation(steps_of_data(steps, str(file)), is_multi_label=not softmax, confidence=confidence)
 
 
 def _read_settings(certificate: Certificate, folder: Path) -> AnyModelSettings:

@@ -7,18 +7,20 @@ import numpy as np
 
 from modelscope_beit import names
 from modelscope_beit.checkpoints.files import file_digest
-from modelscope_beit.errors import ExportError, ImageError, MissingPackageError
+from modelscope_beit.errors import ExportError, ImageError, MissingPackageError, SettingsError
 from modelscope_beit.export.certificate import Certificate, read_certificate
 from modelscope_beit.export.comparing import Measured, measure
-from modelscope_beit.export.golden import Golden, read_golden, transformed
+from modelscope_beit.export.golden import Golden, read_golden, transformed, with_scores
 from modelscope_beit.export.opening import check_trust, exported_folder, read_preparation
 from modelscope_beit.export.runtimes import open_session
-from modelscope_beit.export.targets import CERTIFICATE_FILE, GOLDEN_FILE, PICTURES_FOLDER
+from modelscope_beit.export.targets import CERTIFICATE_FILE, GOLDEN_FILE, PICTURES_FOLDER, PREPROCESSING_FILE
 from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.settings.preprocessing import Normalize
 
 # Versions of Pillow may round a pixel in another way.
 _LARGEST_PIXEL_DIFFERENCE = 1.0
+# They are made of the same numbers in float64, and rounded to float32.
+_LARGEST_SCORE_DIFFERENCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def verify(path: Path, *, trust_remote_code: bool = False) -> list[Check]:
     try:
         golden = read_golden(folder / GOLDEN_FILE)
         checks.append(_check_pixels(folder, golden))
-    except ExportError as error:
+        checks += _check_scores(folder, golden)
+    except (ExportError, SettingsError) as error:
         return [*checks, Check("golden pictures", str(error), is_right=False)]
     if is_changed and certificate.target.runs_code:
         return [*checks, Check("runtimes", "not run: the file was changed, and opening it could run code", None)]
@@ -87,6 +90,28 @@ def _check_pixels(folder: Path, golden: Golden) -> Check:
     largest = float(differences.max())
     finding = f"differ by at most {largest:.2g} of 255" if largest else f"of {len(images)} pictures are equal"
     return Check("pixels", finding, largest <= _LARGEST_PIXEL_DIFFERENCE)
+
+
+def _check_scores(folder: Path, golden: Golden) -> list[Check]:
+    """Makes scores of the golden logits as preprocessing.json says, and compares with the golden ones, if any."""
+    preparation = read_preparation(folder)
+    confidence = preparation.confidence
+    if confidence is None and not len(golden.scores):
+        return []
+    if confidence is None or not len(golden.scores):
+        where, other = PREPROCESSING_FILE, GOLDEN_FILE
+        if confidence is not None:
+            where, other = other, where
+        finding = f"{other} is of a calibrated network, but {where} says nothing of its scores"
+        return [Check("scores", finding, is_right=False)]
+    found = with_scores(golden, confidence, is_multi_label=preparation.is_multi_label)
+    largest = float(np.abs(found.scores - golden.scores).max())
+    are_same = bool((found.are_unknown == golden.are_unknown).all())
+    finding = (
+        f"at temperature {confidence.temperature:.4g} differ by at most {largest:.1e}; {golden.are_unknown.sum()} of "
+        f"{len(golden.scores)} pictures are unknown, {'the same ones' if are_same else 'but here others'}"
+    )
+    return [Check("scores", finding, largest <= _LARGEST_SCORE_DIFFERENCE and are_same)]
 
 
 def _check_runtimes(certificate: Certificate, folder: Path, golden: Golden) -> list[Check]:

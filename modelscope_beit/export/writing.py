@@ -16,7 +16,7 @@ from modelscope_beit.checkpoints.files import file_digest
 from modelscope_beit.errors import ExportError, MissingPackageError
 from modelscope_beit.export.certificate import Certificate, digests, installed_versions, this_machine, write_certificate
 from modelscope_beit.export.comparing import Limits, Measured, limits_for, measure
-from modelscope_beit.export.golden import Golden, make_golden, transformed, write_golden
+from modelscope_beit.export.golden import Golden, make_golden, transformed, with_scores, write_golden
 from modelscope_beit.export.graph import check_dynamic_size, exported_program, graph_module
 from modelscope_beit.export.preprocessing import steps_as_data, why_not_scripted
 from modelscope_beit.export.runtimes import open_session
@@ -38,6 +38,7 @@ from modelscope_beit.model_folder.label_files import write_labels
 from modelscope_beit.model_folder.opening import OpenedModel, find_weight_file
 from modelscope_beit.model_folder.writing import check_target, written_as_a_whole
 from modelscope_beit.settings.any_model import write_any_model
+from modelscope_beit.settings.confidence import CONFIDENCE, write_confidence
 
 # Beside the package, where Python imports nothing of it: a script of its own.
 _SCRIPT = Path(__file__).with_name(SCRIPT_FILE)
@@ -74,6 +75,8 @@ def export_model(model: OpenedModel, folder: Path, request: ExportRequest) -> Ce
     if request.dynamic_size:
         check_dynamic_size(model.network)
     golden = make_golden(model.network, model.transform, dynamic_size=request.dynamic_size)
+    if model.confidence is not None:
+        golden = with_scores(golden, model.confidence, is_multi_label=model.network.is_multi_label)
     limits = limits_for(golden, request.precision, request.tolerance)
     work = _Work(model, request, golden, limits, steps)
     with written_as_a_whole(folder) as unfinished:
@@ -169,6 +172,8 @@ def _write_companions(work: _Work, folder: Path) -> None:
         # Otherwise each class has a sigmoid of its own.
         "softmax": not work.model.network.is_multi_label,
     }
+    if (confidence := work.model.confidence) is not None:
+        about[CONFIDENCE] = write_confidence(confidence)
     text = json.dumps(about, indent=2, ensure_ascii=False)
     (folder / PREPROCESSING_FILE).write_text(f"{text}\n", encoding="utf-8")
     write_labels(work.model.class_names, folder / names.CLASS_NAMES_FILE)
@@ -209,6 +214,11 @@ def _notes(work: _Work) -> list[str]:
         notes.append(
             "The ranges of 8-bit integers come from the pictures beside this page, small grey garments. For another "
             "kind of picture, calibrate with some of that kind (--calibration DATA)."
+        )
+    if (confidence := work.model.confidence) is not None:
+        notes.append(
+            f"The file gives logits. {PREPROCESSING_FILE} says how scores come of them, at temperature "
+            f"{confidence.temperature:.6g}, and which pictures are unknown, those below {confidence.unknown_below:.6g}."
         )
     if request.to == "onnx" and (reason := why_not_scripted(work.steps)):
         notes.append(f"There is no {SCRIPT_FILE}, because it would have to know {reason}.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelscope_beit import names
-from modelscope_beit.checkpoints.files import WeightFile, read_weights
+from modelscope_beit.checkpoints.files import WeightFile, file_digest, read_weights
 from modelscope_beit.data.batches import PictureTransform
 from modelscope_beit.errors import ModelFolderError, UntrustedCodeError
 from modelscope_beit.model_folder.finding import find_model_folder
@@ -16,6 +16,7 @@ from modelscope_beit.model_folder.mm_configuration import run_mm_configuration
 from modelscope_beit.model_folder.networks import evaluation_transform, load_network
 from modelscope_beit.network.classifier import Classifier
 from modelscope_beit.network.device import find_device
+from modelscope_beit.settings.confidence import Confidence
 from modelscope_beit.settings.configuration import FolderSettings, read_configuration, unknown_keys
 
 _logger = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ class OpenedModel:
     """A model folder, ready to classify.
 
     network: in eval mode; images (N, 3, H, W), normalised -> logits (N, K). class_names: one for each of the K rows.
-    transform: picture -> (3, H, W), as the network wants it.
+    transform: picture -> (3, H, W), as the network wants it. confidence: how its scores are to be read; None where the
+    folder was not calibrated, or its weights are no longer those that it was calibrated with.
     """
 
     folder: Path
@@ -34,6 +36,7 @@ class OpenedModel:
     network: Classifier
     class_names: tuple[str, ...]
     transform: PictureTransform
+    confidence: Confidence | None = None
 
 
 def open_model(folder: str | Path, *, device: str = "cpu", trust_remote_code: bool = False) -> OpenedModel:
@@ -56,6 +59,7 @@ def open_model(folder: str | Path, *, device: str = "cpu", trust_remote_code: bo
         network=network.to(found_device).eval(),
         class_names=class_names,
         transform=evaluation_transform(settings.preprocessing),
+        confidence=confidence_for(settings, weights),
     )
 
 
@@ -89,6 +93,20 @@ def find_weight_file(folder: Path) -> Path:
         f"There are no weights in {folder}: none of {', '.join(names.WEIGHT_FILES)} is there "
         f"(it holds {', '.join(present[:10]) or 'no file'}). Download the folder again, or copy the weights there."
     )
+
+
+def confidence_for(settings: FolderSettings, weights: Path) -> Confidence | None:
+    """Returns how scores are to be read with a weight file; None, with a warning, if that is for other weights."""
+    confidence = settings.confidence
+    # Folders that were not calibrated do not pay for the digest.
+    if confidence is None or (digest := file_digest(weights)) == confidence.weights:
+        return confidence
+    _logger.warning(
+        "%s was calibrated with other weights (%s, but %s has %s): temperature and threshold are not applied. "
+        "Calibrate it again: %s calibrate %s DATA",
+        *(weights.parent, confidence.weights, weights.name, digest, names.COMMAND, weights.parent),
+    )
+    return None
 
 
 def find_class_names(folder: Path, settings: FolderSettings, weights: WeightFile) -> tuple[str, ...]:

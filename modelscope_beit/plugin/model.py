@@ -14,7 +14,7 @@ from modelscope_beit.errors import ImageError, require
 from modelscope_beit.model_folder.opening import open_model
 from modelscope_beit.plugin.host_fixes import register_over
 from modelscope_beit.plugin.routing import is_ours
-from modelscope_beit.prediction.classifying import class_probabilities
+from modelscope_beit.prediction.classifying import classify
 
 _STOCK_MODULE = "modelscope.models.cv.image_classification.mmcls_model"
 
@@ -23,6 +23,7 @@ class ClassificationModel(TorchModel):
     """A model folder as ModelScope's scripts know it, on the processor until it is moved.
 
     cls_model: the network, pictures to logits. CLASSES: the class names, one per row of its head.
+    confidence: temperature and threshold of a calibrated folder, else None.
     config_type: "mmcv_config" if the folder is described by a config.py, else "ms_config".
     The host adds keywords of its own (device, the content of `model` in configuration.json): they are passed over.
     """
@@ -32,6 +33,7 @@ class ClassificationModel(TorchModel):
         opened = open_model(model_dir, trust_remote_code=self.trust_remote_code)
         self.cls_model = opened.network
         self.CLASSES = opened.class_names
+        self.confidence = opened.confidence
         self.cfg = read_config(model_dir)
         has_python_config = (Path(model_dir) / names.MM_CONFIGURATION_FILE).exists()
         self.config_type = "mmcv_config" if has_python_config else "ms_config"
@@ -54,7 +56,7 @@ class ClassificationModel(TorchModel):
         if not isinstance(inputs, Mapping) or "img" not in inputs:
             came = f"the keys {list(inputs)}" if isinstance(inputs, Mapping) else f"a {type(inputs).__name__}"
             raise ImageError(f"The model expects a mapping with the pictures (N, 3, H, W) under 'img', got {came}.")
-        return list(class_probabilities(self.cls_model, inputs["img"]))
+        return list(classify(self.cls_model, inputs["img"], self.confidence).probabilities)
 
 
 register_over(_STOCK_MODULE, MODELS, names.TASK, [names.MODEL], ClassificationModel)

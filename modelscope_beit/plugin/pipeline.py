@@ -30,7 +30,7 @@ from modelscope_beit.plugin.preprocessor import (
 )
 from modelscope_beit.plugin.routing import is_ours
 from modelscope_beit.prediction.answering import answering_network
-from modelscope_beit.prediction.classifying import class_probabilities, top_classes
+from modelscope_beit.prediction.classifying import Answers, classify, top_classes
 from modelscope_beit.settings.inference import TORCH, InferenceSettings
 
 _STOCK_MODULE = "modelscope.pipelines.cv.image_classification_pipeline"
@@ -105,7 +105,8 @@ class BeitImageClassificationPipeline(Pipeline):
             A list gives the list of results; a generator, iterator or data set gives a generator of results.
         batch_size: pictures per pass through the network; None: one, and nothing is read ahead.
         topk: classes per picture, 5 unless told, at most all. Other keywords are passed over, as the host does.
-        Scores are numpy.float64: they have `.item()` and can be written as JSON.
+        Scores are numpy.float64: they have `.item()` and can be written as JSON. Of a folder that `beit calibrate` has
+        calibrated each result has "unknown" too: whether the picture is of none of the classes, True or False.
         Raises ImageError for a picture that cannot be read; in a list or stream it ends the call, naming the place.
         """
         batch_size = kwargs.pop("batch_size", None)
@@ -154,41 +155,57 @@ class BeitImageClassificationPipeline(Pipeline):
         pixels: torch.Tensor = self.preprocessor(picture, **preprocess_params)["img"]
         return {"img": pixels[None] if pixels.ndim == 3 else pixels}
 
-    def forward(self, inputs: dict[str, Any], **forward_params: Any) -> np.ndarray:
-        """Returns class probabilities (N, K), float32, of {"img": pixels (N, 3, H, W)}."""
+    def forward(self, inputs: dict[str, Any], **forward_params: Any) -> np.ndarray | Answers:
+        """Returns class probabilities (N, K), float32, of {"img": pixels (N, 3, H, W)}.
+
+        Of a calibrated folder they come in Answers, which also tell which pictures are unknown.
+        """
         self.prepare_model()
         images = inputs["img"]
         # Without a crop among the steps, pictures keep sizes of their own; the fast form has only one.
         fits = images.shape[2:] == self.model.cls_model.settings.image_size
-        return class_probabilities(self._network if fits else self.model.cls_model, images)
+        network = self._network if fits else self.model.cls_model
+        answers = classify(network, images, self.model.confidence)
+        return answers.probabilities if self.model.confidence is None else answers
 
-    def postprocess(self, inputs: Any, topk: int = 5, **post_params: Any) -> dict[str, list[Any]]:
-        """Returns the best classes of the first row of probabilities (N, K).
+    def postprocess(self, inputs: Any, topk: int = 5, **post_params: Any) -> dict[str, Any]:
+        """Returns the best classes of the first row of what forward gives.
 
         Raises CheckpointError if they are not finite: an answer would be arbitrary.
         """
-        (best,) = top_classes(np.asarray(inputs)[:1], self.model.CLASSES, topk)
+        probabilities = inputs.probabilities if isinstance(inputs, Answers) else np.asarray(inputs)
+        (best,) = top_classes(probabilities[:1], self.model.CLASSES, topk)
         if not np.isfinite(best.scores).all():
             raise CheckpointError(
                 f"The network in {self.model.model_dir} gives scores that are not finite numbers; "
                 "its weights are broken. Download or convert the folder again."
             )
-        return {OutputKeys.SCORES: list(best.scores.astype(np.float64)), OutputKeys.LABELS: list(best.labels)}
+        result = {OutputKeys.SCORES: list(best.scores.astype(np.float64)), OutputKeys.LABELS: list(best.labels)}
+        return {**result, names.UNKNOWN: inputs.are_unknown[0]} if isinstance(inputs, Answers) else result
 
-    def _result(self, prepared: dict[str, Any], parameters: tuple[dict, dict, dict]) -> dict[str, list[Any]]:
+    def _result(self, prepared: dict[str, Any], parameters: tuple[dict, dict, dict]) -> dict[str, Any]:
         return self.postprocess(self.forward(prepared, **parameters[1]), **parameters[2])
 
     def _results(
         self, inputs: Iterable[Any], batch_size: int | None, parameters: tuple[dict, dict, dict]
-    ) -> Iterator[dict[str, list[Any]]]:
+    ) -> Iterator[dict[str, Any]]:
         """Results in order."""
 
-        def answer(batch: list[dict[str, torch.Tensor]]) -> Iterator[dict[str, list[Any]]]:
+        def answer(batch: list[dict[str, torch.Tensor]]) -> Iterator[dict[str, Any]]:
             for images in passes([prepared["img"] for prepared in batch]):
-                for row in self.forward({"img": images}, **parameters[1]):
-                    yield self.postprocess(row[None], **parameters[2])
+                for one in _each(self.forward({"img": images}, **parameters[1])):
+                    yield self.postprocess(one, **parameters[2])
 
         return answers(inputs, batch_size, lambda value: self.preprocess(value, **parameters[0]), answer)
+
+
+def _each(found: np.ndarray | Answers) -> Iterator[np.ndarray | Answers]:
+    """What forward gives of each picture of a batch."""
+    if isinstance(found, Answers):
+        for row, is_unknown in zip(*found, strict=True):
+            yield Answers(row[None], [is_unknown])
+    else:
+        yield from np.split(found, len(found))
 
 
 def _fast_transform(model: ClassificationModel, preprocessor: Preprocessor) -> FastTransform:

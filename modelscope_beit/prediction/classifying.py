@@ -8,6 +8,19 @@ import torch
 from torch import nn
 
 from modelscope_beit.errors import SettingsError
+from modelscope_beit.network.scores import class_scores, familiarity
+from modelscope_beit.settings.confidence import Confidence
+
+
+class Answers(NamedTuple):
+    """What a network says of N pictures.
+
+    probabilities: (N, K) float32. are_unknown: of each picture whether it is of none of the classes; None for all of
+    them where the model was not calibrated.
+    """
+
+    probabilities: np.ndarray
+    are_unknown: Sequence[bool | None]
 
 
 class TopClasses(NamedTuple):
@@ -17,12 +30,13 @@ class TopClasses(NamedTuple):
     scores: np.ndarray
 
 
-def class_probabilities(network: nn.Module, images: torch.Tensor) -> np.ndarray:
-    """Returns the class probabilities (N, K) of a batch, float32, each row summing to 1.
+def classify(network: nn.Module, images: torch.Tensor, confidence: Confidence | None) -> Answers:
+    """Returns the class probabilities of a batch, each row summing to 1, and which pictures are unknown.
 
     network: images -> logits, in eval mode: a classifier or its inference form. One that is_multi_label has a
         probability of its own for each class.
     images: (N, 3, H, W), as the network takes them, on any device; they are moved to its device and precision.
+    confidence: of an opened model: the temperature that logits are divided by, and the threshold; None: neither.
     Softmax and sigmoid run in float64 on the logits as the network gave them, so the result is exact, and
     rounded once: within 1e-7 of the stock pipeline's float32 softmax, and the same on every device.
     """
@@ -34,9 +48,17 @@ def class_probabilities(network: nn.Module, images: torch.Tensor) -> np.ndarray:
         logits = network(images)
     # To the processor first: not every accelerator has float64.
     logits = logits.cpu().double()
-    scores = logits.sigmoid() if getattr(network, "is_multi_label", False) else logits.softmax(dim=1)
-    probabilities: np.ndarray = scores.float().numpy()
-    return probabilities
+    is_multi_label = getattr(network, "is_multi_label", False)
+    if confidence is None:
+        return Answers(class_scores(logits, is_multi_label=is_multi_label).float().numpy(), [None] * len(logits))
+    scores = class_scores(logits, is_multi_label=is_multi_label, temperature=confidence.temperature)
+    are_unknown = familiarity(logits, is_multi_label=is_multi_label) < confidence.unknown_below
+    return Answers(scores.float().numpy(), are_unknown.tolist())
+
+
+def class_probabilities(network: nn.Module, images: torch.Tensor) -> np.ndarray:
+    """Returns the class probabilities (N, K) of a batch, float32, without a temperature; see classify."""
+    return classify(network, images, None).probabilities
 
 
 def top_classes(probabilities: np.ndarray, class_names: Sequence[str], k: int) -> list[TopClasses]:

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from modelscope_beit.errors import BeitError, ImageError, SettingsError
 from modelscope_beit.images.downloading import is_url
 from modelscope_beit.images.reading import read_image
+from modelscope_beit.names import UNKNOWN
 from modelscope_beit.prediction.contact_sheet import enlarged, shortened
 from modelscope_beit.prediction.lettering import Inscription, find_inscriptions
 from modelscope_beit.prediction.look_ahead import map_ahead
@@ -72,11 +73,12 @@ def draw_predictions(
     is in memory; if it cannot be (a URL that has gone), its row gets the error. One with an error is not drawn.
     folder: made if it is not there. Files are called by place in the stream and name: 000017_cat.jpg for the 17th.
     PNG files become PNG files, all others JPEG.
-    class_names: of all classes; how they are written: lettering.py.
+    class_names: of all classes; how they are written: lettering.py. A picture that is of none of them is inscribed
+    "unknown", with the probability of the nearest class.
     workers: threads that draw, one picture each. Closing the iterator closes `predictions`.
     Raises BeitError if a file cannot be written.
     """
-    inscriptions = find_inscriptions(class_names)
+    inscriptions = find_inscriptions((*class_names, UNKNOWN))
 
     def draw(row: tuple[int, tuple["Prediction", Any]]) -> "Prediction":
         number, (prediction, source) = row
@@ -86,8 +88,9 @@ def draw_predictions(
             picture = read_image(source)
         except ImageError as error:
             told = f"cannot be read again, to be drawn: {str(error).removeprefix(f'{prediction.source}: ')}"
-            return replace(prediction, labels=(), scores=(), error=told)
-        drawn = draw_inscription(picture, inscriptions[prediction.labels[0]], prediction.scores[0])
+            return replace(prediction, labels=(), scores=(), error=told, is_unknown=None)
+        said = UNKNOWN if prediction.is_unknown else prediction.labels[0]
+        drawn = draw_inscription(picture, inscriptions[said], prediction.scores[0])
         _write(drawn, folder, f"{number:06d}_{_stem(prediction.source)}", _is_png(prediction.source))
         return prediction
 

@@ -39,11 +39,12 @@ class GrowingTable:
     before, and in a process that is not the last of several.
     """
 
-    def __init__(self, path: Path, topk: int, batch_size: int, shard: Shard) -> None:
+    def __init__(self, path: Path, topk: int, batch_size: int, shard: Shard, with_unknown: bool) -> None:
         self.count, self.kept = RowCount(), 0
         self.whole: RowCount | None = None
         self._path, self._topk, self._batch_size, self._shard = path, topk, batch_size, shard
-        self._layout = row_format(path, topk)
+        self._with_unknown = with_unknown
+        self._layout = row_format(path, topk, with_unknown=with_unknown)
         self._partial = partial_path(path, shard)
         self._share = _share_path(path, shard)
         self._file: BinaryIO
@@ -137,6 +138,7 @@ class GrowingTable:
             beside=self._path.with_name(f"{self._path.stem}{_of(self._shard)}.joining{self._path.suffix}"),
             topk=self._topk,
             batch_size=self._batch_size,
+            with_unknown=self._with_unknown,
         )
 
     def _partials(self) -> list[Path]:
@@ -152,6 +154,7 @@ def open_table(
     shard: Shard = _ALL,
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
+    with_unknown: bool = False,
 ) -> Iterator[GrowingTable]:
     """Gives a table to append predictions to; at the end the file is there, whole.
 
@@ -159,11 +162,12 @@ def open_table(
     batch_size: rows that stay together when a run goes on. shard: the share of this process.
     settings: what a run that goes on must have in common with the one that began, by the names that people know.
     resume: goes on with the rows of an earlier run, if there are any; then `remaining` has to be called first.
+    with_unknown: there is a column for whether a picture is unknown, as calibrated models say.
     Raises SettingsError as check_table does and if it cannot be gone on with, BeitError if writing fails.
     An earlier file of this name stays as it was until the new one is whole.
     """
     check_table(path)
-    table = GrowingTable(path, topk, batch_size, shard)
+    table = GrowingTable(path, topk, batch_size, shard, with_unknown)
     (table.go_on if resume else table.begin)(settings or {})
     try:
         yield table

@@ -19,7 +19,14 @@ class RowCount:
 
 
 def join_shares(
-    path: Path, shares: Sequence[Path], *, beside: Path, topk: int, batch_size: int, records: Sequence[Path]
+    path: Path,
+    shares: Sequence[Path],
+    *,
+    beside: Path,
+    topk: int,
+    batch_size: int,
+    records: Sequence[Path],
+    with_unknown: bool = False,
 ) -> RowCount | None:
     """Writes the rows of all shares to a table, in the order of the pictures, and removes them and their records.
 
@@ -38,10 +45,14 @@ def join_shares(
             return None
         if len(set(settings)) > 1:
             return None
-        layout = row_format(path, topk)
+        layout = row_format(path, topk, with_unknown=with_unknown)
         rows = interleaved([layout.rows(file) for file in files], batch_size)
         try:
-            _write(beside, layout, _counted(rows, layout, count), topk)
+            if path.suffix.lower() == PARQUET:
+                write_parquet(beside, _counted(rows, layout, count), topk, with_unknown=with_unknown)
+            else:
+                _write_text(beside, layout.head, _counted(rows, layout, count))
+            _sync(beside)
             os.replace(beside, path)
         except BaseException:
             beside.unlink(missing_ok=True)
@@ -51,13 +62,13 @@ def join_shares(
     return count
 
 
-def _write(path: Path, layout: RowFormat, rows: Iterable[bytes], topk: int) -> None:
-    if path.suffix.lower() == PARQUET:
-        write_parquet(path, rows, topk)
-    else:
-        with open(path, "wb") as file:
-            file.write(layout.head)
-            file.writelines(rows)
+def _write_text(path: Path, head: bytes, rows: Iterable[bytes]) -> None:
+    with open(path, "wb") as file:
+        file.write(head)
+        file.writelines(rows)
+
+
+def _sync(path: Path) -> None:
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 

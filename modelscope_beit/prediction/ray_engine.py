@@ -22,6 +22,7 @@ _FOUND = pyarrow.schema(
         ("labels", pyarrow.list_(pyarrow.string())),
         ("scores", pyarrow.list_(pyarrow.float64())),
         ("error", pyarrow.string()),
+        ("is_unknown", pyarrow.bool_()),
     ]
 )
 
@@ -95,7 +96,8 @@ def _in_order(blocks: Iterable[pyarrow.Table]) -> Iterator[Prediction]:
         for row in block.to_pylist():
             assert row["place"] == expected, f"Ray gave row {row['place']} in place of {expected}."
             expected += 1
-            yield Prediction(row["source"], tuple(row["labels"]), tuple(row["scores"]), row["error"])
+            del row["place"]
+            yield Prediction(**row | {name: tuple(row[name]) for name in ("labels", "scores")})
 
 
 def _blocks(sources: Iterable[str], size: int) -> Iterator[pyarrow.Table]:

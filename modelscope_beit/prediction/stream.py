@@ -21,7 +21,7 @@ from modelscope_beit.images.reading import read_image
 from modelscope_beit.model_folder.fast_decoding import fast_decoding
 from modelscope_beit.model_folder.opening import OpenedModel
 from modelscope_beit.network.precision import form_in
-from modelscope_beit.prediction.classifying import class_probabilities, top_classes
+from modelscope_beit.prediction.classifying import classify, top_classes
 from modelscope_beit.prediction.look_ahead import map_ahead
 from modelscope_beit.prediction.sources import printable
 
@@ -34,12 +34,15 @@ class Prediction:
 
     source: the path or URL; of a picture that has neither, its place in the stream, "#0" being the first.
     labels, scores: names and probabilities of the best classes; both empty if there is an error.
+    is_unknown: whether the picture is of none of the classes, by the threshold of `beit calibrate`; the labels are then
+    only the nearest ones. None if the model was not calibrated, or if there is an error.
     """
 
     source: str
     labels: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
     error: str | None = None
+    is_unknown: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -117,15 +120,16 @@ def _classify(model: OpenedModel, fast_form: nn.Module, batch: list[_Picture], t
         # The fast form has one size only; the classifier itself interpolates its positions.
         fits = size[1:] == model.network.settings.image_size
         try:
-            probabilities = class_probabilities(fast_form if fits else model.network, images)
+            answers = classify(fast_form if fits else model.network, images, model.confidence)
         except ImageError as error:
             for place in places:
                 predictions[place] = replace(predictions[place], error=str(error))
             continue
-        best = top_classes(probabilities, model.class_names, topk)
-        for place, (labels, scores) in zip(places, best, strict=True):
+        best = top_classes(answers.probabilities, model.class_names, topk)
+        for place, (labels, scores), is_unknown in zip(places, best, answers.are_unknown, strict=True):
             if np.isfinite(scores).all():
-                told = replace(predictions[place], labels=labels, scores=tuple(scores.tolist()))
+                scores = tuple(scores.tolist())
+                told = replace(predictions[place], labels=labels, scores=scores, is_unknown=is_unknown)
             else:
                 told = replace(predictions[place], error=_NOT_FINITE)
             predictions[place] = told

@@ -4,7 +4,8 @@ csv and parquet have one row per picture and the columns ``source, label_1, scor
 error``: the best class is in ``label_1``, so that a spreadsheet sorts and filters by it, and an error is a
 column, so that a filter on it finds what failed. Text is UTF-8. A json line holds lists:
 ``{"source": ..., "labels": [...], "scores": [...], "error": null}``. Scores are probabilities; in text they
-have six significant digits, which is what float32 carries.
+have six significant digits, which is what float32 carries. Of a calibrated model a column ``unknown``, true or false,
+stands before ``error``.
 
 A parquet file can be read only when it is whole. So its rows are json lines first, with all digits, and become parquet
 at the end. How rows become a file: growing_table.py.
@@ -13,12 +14,13 @@ at the end. How rows become a file: growing_table.py.
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from modelscope_beit import names
 from modelscope_beit.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -77,15 +79,15 @@ def check_table(path: Path) -> None:
         raise SettingsError(f"The table {path} {reason}. Name a file in a folder that exists.")
 
 
-def row_format(path: Path, topk: int) -> RowFormat:
+def row_format(path: Path, topk: int, *, with_unknown: bool = False) -> RowFormat:
     """Returns how the rows of a table look that grows to become the file `path`.
 
-    topk: classes told per picture; csv has so many columns of labels and scores.
+    topk: classes told per picture; csv has so many columns of labels and scores. with_unknown: csv has that column.
     """
     if path.suffix.lower() == ".csv":
         return RowFormat(
-            head=_csv_row(_columns(topk)),
-            row=lambda prediction: _csv_row(_cells(prediction.source, *_of_csv(prediction), topk)),
+            head=_csv_row(_columns(topk, with_unknown)),
+            row=lambda prediction: _csv_row(_cells(_of_csv(prediction), topk, with_unknown)),
             beginning=lambda name: _csv_row([name, None]).rstrip(b"\r\n"),
             end_without_error=b",\r\n",
             has_quotes=True,
@@ -106,35 +108,43 @@ def json_line(prediction: "Prediction") -> str:
     return _json_line(prediction, _six_digits)
 
 
-def write_parquet(path: Path, rows: Iterable[bytes], topk: int) -> None:
+def write_parquet(path: Path, rows: Iterable[bytes], topk: int, *, with_unknown: bool = False) -> None:
     """Writes rows, as row_format has them for a parquet file, to one. At most 4,096 are held at a time."""
     # Deferred: it takes 0.2 s, and most runs write no parquet.
     import pyarrow
     import pyarrow.parquet
 
-    types = [pyarrow.float32() if name.startswith("score_") else pyarrow.string() for name in _columns(topk)]
-    schema = pyarrow.schema(list(zip(_columns(topk), types, strict=True)))
+    columns = _columns(topk, with_unknown)
+    kinds = {"score": pyarrow.float32(), names.UNKNOWN: pyarrow.bool_()}
+    schema = pyarrow.schema([(name, kinds.get(name.partition("_")[0], pyarrow.string())) for name in columns])
     remaining = map(json.loads, rows)
     with pyarrow.parquet.ParquetWriter(path, schema) as file:
         while group := list(islice(remaining, _ROWS_PER_GROUP)):
-            cells = [_cells(row["source"], row["labels"], row["scores"], row["error"], topk) for row in group]
-            columns = [list(column) for column in zip(*cells, strict=True)]
-            file.write_batch(pyarrow.record_batch(columns, schema=schema))
+            cells = [_cells(row, topk, with_unknown) for row in group]
+            values = [list(column) for column in zip(*cells, strict=True)]
+            file.write_batch(pyarrow.record_batch(values, schema=schema))
 
 
-def _columns(topk: int) -> list[str]:
+def _columns(topk: int, with_unknown: bool) -> list[str]:
     best = [name for place in range(1, topk + 1) for name in (f"label_{place}", f"score_{place}")]
-    return ["source", *best, "error"]
+    return ["source", *best, *_only_if(with_unknown, names.UNKNOWN), "error"]
 
 
-def _cells(source: str, labels: Sequence[str], scores: Sequence[Any], error: str | None, topk: int) -> list[Any]:
+def _cells(row: Mapping[str, Any], topk: int, with_unknown: bool) -> list[Any]:
     """Values in the order of _columns; None where there are fewer classes than topk, or an error."""
-    best = [cell for pair in zip(labels, scores, strict=True) for cell in pair]
-    return [source, *best, *[None] * (2 * topk - len(best)), error]
+    best = [cell for pair in zip(row["labels"], row["scores"], strict=True) for cell in pair]
+    missing = [None] * (2 * topk - len(best))
+    return [row["source"], *best, *missing, *_only_if(with_unknown, row.get(names.UNKNOWN)), row["error"]]
 
 
-def _of_csv(prediction: "Prediction") -> tuple[Sequence[str], list[str], str | None]:
-    return prediction.labels, [f"{score:.6g}" for score in prediction.scores], prediction.error
+def _only_if(with_unknown: bool, value: Any) -> list[Any]:
+    return [value] if with_unknown else []
+
+
+def _of_csv(prediction: "Prediction") -> dict[str, Any]:
+    row = _row(prediction, lambda score: f"{score:.6g}")
+    # As JSON spells it.
+    return row | ({names.UNKNOWN: str(prediction.is_unknown).lower()} if names.UNKNOWN in row else {})
 
 
 def _csv_row(cells: Sequence[Any]) -> bytes:
@@ -144,13 +154,19 @@ def _csv_row(cells: Sequence[Any]) -> bytes:
 
 
 def _json_line(prediction: "Prediction", digits: Callable[[float], float]) -> str:
+    return json.dumps(_row(prediction, digits), ensure_ascii=False)
+
+
+def _row(prediction: "Prediction", digits: Callable[[float], Any]) -> dict[str, Any]:
+    """What is told of a picture; the error, or that there is none, comes last."""
     row = {
         "source": prediction.source,
         "labels": prediction.labels,
         "scores": [digits(score) for score in prediction.scores],
-        "error": prediction.error,
     }
-    return json.dumps(row, ensure_ascii=False)
+    if prediction.is_unknown is not None:
+        row[names.UNKNOWN] = prediction.is_unknown
+    return row | {"error": prediction.error}
 
 
 def _six_digits(score: float) -> float:

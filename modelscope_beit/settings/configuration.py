@@ -16,6 +16,7 @@ from modelscope_beit.settings.any_model import (
     part_for_training,
     write_any_model,
 )
+from modelscope_beit.settings.confidence import CONFIDENCE, Confidence, read_confidence, write_confidence
 from modelscope_beit.settings.fine_tuning_defaults import default_loss, fine_tuning_defaults
 from modelscope_beit.settings.foreign_models import MmclsModelSettings
 from modelscope_beit.settings.foreign_steps import (
@@ -35,6 +36,7 @@ KNOWN_KEYS = frozenset(
     "model dataset preprocessor train evaluation device fp16 seed gpu_ids work_dir find_unused_parameters".split()
     + "plugins allow_remote no_validate deterministic launcher dist_params cudnn_benchmark log_level".split()
     + "opencv_num_threads mp_start_method".split()
+    + [CONFIDENCE]
 )
 
 
@@ -47,6 +49,7 @@ class FolderSettings:
     class_names_file: the text file that dataset.classes names instead, one name a line; relative to the folder.
     pipeline: the registered name of the ModelScope pipeline that opens the folder.
     extra: everything else (losses, training recipe, keys that nobody here knows), as it was found.
+    confidence: how scores are to be read, where the folder was calibrated; for the weights that it names only.
     """
 
     model: AnyModelSettings
@@ -55,6 +58,7 @@ class FolderSettings:
     class_names_file: str | None = None
     pipeline: str = names.WRITTEN_PIPELINE
     extra: dict[str, object] = field(default_factory=dict)
+    confidence: Confidence | None = None
 
 
 def read_configuration(mapping: Mapping[str, object], where: str) -> FolderSettings:
@@ -87,9 +91,11 @@ def collect_configuration(mapping: Mapping[str, object], problems: Problems) -> 
     steps = _read_preprocessing(root)
     class_names, class_names_file = _read_classes(root)
     pipeline = _read_pipeline(root)
+    confidence = read_confidence(root)
     if model is None or problems.wrong or problems.foreign:
         return None
-    return FolderSettings(model, steps, class_names, class_names_file, pipeline, _remove_interpreted(content, model))
+    extra = _remove_interpreted(content, model)
+    return FolderSettings(model, steps, class_names, class_names_file, pipeline, extra, confidence)
 
 
 def write_configuration(settings: FolderSettings) -> dict[str, object]:
@@ -118,6 +124,8 @@ def write_configuration(settings: FolderSettings) -> dict[str, object]:
     if not isinstance(settings.model, MmclsModelSettings):
         _child(mm_model, "head").setdefault("loss", default_loss(settings.model.num_classes))
     _set_class_counts(mm_model, settings.model.num_classes)
+    if settings.confidence is not None:
+        written[CONFIDENCE] = write_confidence(settings.confidence)
     return written
 
 
@@ -200,7 +208,7 @@ def _read_pipeline(root: Section) -> str:
 
 def _remove_interpreted(content: dict[str, object], settings: AnyModelSettings) -> dict[str, object]:
     """Returns what FolderSettings has no field for, but for `model_dir`, a path that ModelScope adds."""
-    fixed = ("framework", "task", "pipeline", "model_dir")
+    fixed = ("framework", "task", "pipeline", "model_dir", CONFIDENCE)
     rest: dict[str, object] = {name: value for name, value in content.items() if name not in fixed}
     for name, interpreted in (("dataset", "classes"), ("preprocessor", "val"), ("model", "type")):
         section = rest.get(name)
