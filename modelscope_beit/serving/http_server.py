@@ -1,10 +1,12 @@
 """uvicorn, ending without losing a request: first it tells everybody that it will end, then it stops to listen."""
 
+import asyncio
 import logging
 import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -16,9 +18,10 @@ from modelscope_beit.settings.serving import ServingSettings
 
 _logger = logging.getLogger(__name__)
 
-# From a signal to the last connection that is taken: time for what clients have sent already to be read, and for
-# those who watch /ready to send nothing more.
+# From a signal to the last connection that is taken: for those who watch /ready to send nothing more.
 _DRAIN_SECONDS = 1.0
+# For the requests to be read that come over the last connections.
+_LAST_SECONDS = 0.5
 _BACKLOG = 1024
 
 
@@ -51,6 +54,8 @@ def serve_http(
     application, open_requests = make_application(engine, settings, measures)
     config = uvicorn.Config(
         application,
+        # uvloop closes what it listens to a little later than it is told to: what comes in between is cut.
+        loop="asyncio",
         lifespan="on",
         log_level="warning",
         access_log=False,
@@ -89,7 +94,32 @@ class _DrainingServer(uvicorn.Server):
             self.should_exit = True
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends when all requests are answered, those included that have been sent and not been read yet."""
+        connected = [connection for listening in sockets or () for connection in _connected(listening)]
+        for server in self.servers:
+            server.close()
+        for connection in connected:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        await asyncio.sleep(_LAST_SECONDS)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """Returns what uvicorn gives to each connection."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
     def _drain(self) -> None:
         if self._end is None:
             self._end = time.monotonic() + _DRAIN_SECONDS
             self.on_draining()
+
+
+def _connected(listening: socket.socket) -> list[socket.socket]:
+    """Returns the connections that the kernel has taken and nobody has asked for: to close now would cut them."""
+    found = []
+    with suppress(BlockingIOError):
+        while True:
+            found.append(listening.accept()[0])
+    return found
