@@ -93,7 +93,7 @@ def write_weights(
         write_atomically(path, lambda beside: save_file(own, beside, header))
     else:
         content = {"state_dict": own, "meta": dict(metadata or {})}
-        write_atomically(path, lambda beside: torch.save(content, beside))
+        write_atomically(path, lambda beside: _save(content, beside))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -112,6 +112,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise CheckpointError(f"Could not write {path}: {error}. What was there before is unchanged.") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _save(content: object, path: Path) -> None:
+    # To an open file: torch writes the name of a path into the file, so the same weights would differ every time.
+    with path.open("wb") as file:
+        torch.save(content, file)
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
