@@ -10,6 +10,7 @@ from typing import Literal
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.masked_image_model import MaskedImageModelSettings
 from modelscope_beit.settings.model import ARCHITECTURES, BackboneSettings
+from modelscope_beit.settings.preprocessing import Step, evaluation_steps
 
 CodeInterpolation = Literal["bicubic", "lanczos"]
 CODE_INTERPOLATIONS: tuple[CodeInterpolation, ...] = ("bicubic", "lanczos")
@@ -18,6 +19,8 @@ CODE_INTERPOLATIONS: tuple[CodeInterpolation, ...] = ("bicubic", "lanczos")
 _PUBLISHED_RATIO = 75 / 196
 # The extra blocks take their patch tokens from a quarter of base's depth before its end; in large it is the same three.
 _BLOCKS_AFTER_EARLY_LAYER = 3
+# From this side on (pixels) the published classifiers see the whole picture.
+_UNCROPPED_SIDE = 384
 
 
 @dataclass(frozen=True)
@@ -179,3 +182,11 @@ def masked_pretraining_settings(size: str, **backbone: object) -> MaskedPretrain
 def early_layer_of(depth: int) -> int:
     """Returns the early layer of a network of this depth: 9 of 12, 21 of 24, as published."""
     return max(1, depth - _BLOCKS_AFTER_EARLY_LAYER)
+
+
+def evaluation_steps_of(settings: MaskedPretrainingSettings) -> tuple[Step, ...]:
+    """Returns the steps from a picture to the network's input, without chance: those of the published classifiers."""
+    mean, std = ([round(255 * value, 6) for value in values] for values in (settings.views.mean, settings.views.std))
+    height, width = settings.model.backbone.image_size
+    crop_pct = 1.0 if min(height, width) >= _UNCROPPED_SIDE else 0.875
+    return evaluation_steps((height, width), mean=mean, std=std, crop_pct=crop_pct)

@@ -1,0 +1,141 @@
+"""How far masked image modelling has come: guesses of hidden codes on pictures set aside, and the gate.
+
+Two lines to beat, both of the pictures measured: to guess the commonest code each time, and the entropy of the codes,
+which is the least loss of a network that knows how common each code is and nothing of the picture.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modelscope_beit.pretraining.stage import GaugeRow, Verdict
+from modelscope_beit.settings.masked_pretraining import MaskedPretrainingSettings
+
+# Of the two guesses; see MaskedPretrainingModel.forward.
+GUESSES = ("final", "aggregated")
+
+# Accuracy in percent on hidden patches with 8192 codes and 14 x 14 patches: BEiT v1 base, whose codes are DALL-E's, and
+# BEiT v2 large, both after 300 epochs of ImageNet-1k. Source: the authors, in issues 383 and 885 of unilm.
+PUBLISHED_V1_BASE, PUBLISHED_V2_LARGE = 4.96, 16.0
+_PUBLISHED_CODES, _PUBLISHED_WIDTH = 8192, 768
+# A run whose accuracy has fallen below this share of its best is on its way down.
+_SHARE_OF_BEST = 0.8
+
+
+@dataclass
+class GuessCounts:
+    """What was guessed on some pictures: V numbers for each code, summed over their hidden patches.
+
+    occurred, right, guessed: (V,) int64: how often each code was to be guessed, was guessed rightly (by the final
+    guess), and was guessed. sums: name -> sum over patches. total: patches.
+    """
+
+    occurred: Tensor
+    right: Tensor
+    guessed: Tensor
+    sums: dict[str, float] = field(default_factory=dict)
+    total: int = 0
+
+    @classmethod
+    def empty(cls, num_codes: int) -> "GuessCounts":
+        """Returns counts of nothing."""
+        occurred, right, guessed = torch.zeros(3, num_codes, dtype=torch.int64)
+        return cls(occurred, right, guessed)
+
+    def add(self, logits: Tensor, codes: Tensor) -> None:
+        """Adds the guesses of some pictures: logits (G, N, M, V), codes (N, M)."""
+        num_codes, codes = len(self.occurred), codes.cpu()
+        guesses = logits.argmax(dim=-1).cpu()  # (G, N, M)
+        self.total += codes.numel()
+        self.occurred += torch.bincount(codes.flatten(), minlength=num_codes)
+        self.guessed += torch.bincount(guesses[0].flatten(), minlength=num_codes)
+        self.right += torch.bincount(codes[guesses[0] == codes], minlength=num_codes)
+        for name, guess, scores in zip(GUESSES, guesses, logits.float().cpu(), strict=False):
+            loss = F.cross_entropy(scores.flatten(0, 1), codes.flatten(), reduction="sum")
+            self._sum(f"loss_{name}", float(loss))
+            self._sum(f"right_{name}", float((guess == codes).sum()))
+
+    def gauges(self) -> dict[str, float]:
+        """Returns accuracies in percent and losses of each guess, and what the codes alone would allow.
+
+        aside_accuracy_*, aside_loss_*: of hidden patches. commonest_accuracy: of guessing the commonest code.
+        code_entropy, code_perplexity: of the codes to be guessed. guessed_codes: percent of the codes that occurred
+        which were ever guessed; known_codes: percent which were guessed rightly at least once.
+        """
+        if not self.total:
+            return {}
+        found = {
+            f"aside_accuracy_{name}": 100 * self.sums[f"right_{name}"] / self.total
+            for name in GUESSES
+            if f"right_{name}" in self.sums
+        }
+        found |= {f"aside_{name}": value / self.total for name, value in self.sums.items() if name.startswith("loss_")}
+        shares = self.occurred[self.occurred > 0].double() / self.total
+        entropy = float(-(shares * shares.log()).sum())
+        occurring = int((self.occurred > 0).sum())
+        return found | {
+            "commonest_accuracy": 100 * float(shares.max()),
+            "code_entropy": entropy,
+            "code_perplexity": float(torch.tensor(entropy, dtype=torch.float64).exp()),
+            "guessed_codes": 100 * int(((self.guessed > 0) & (self.occurred > 0)).sum()) / occurring,
+            "known_codes": 100 * int((self.right > 0).sum()) / occurring,
+        }
+
+    def _sum(self, name: str, value: float) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value
+
+
+def judge(settings: MaskedPretrainingSettings, history: Sequence[GaugeRow]) -> Verdict:
+    """Returns whether fine-tuning may build on a network with such gauges, oldest first; reasons against come first."""
+    rows = [row for row in history if f"aside_accuracy_{GUESSES[0]}" in row]
+    if not rows:
+        return Verdict(False, ("Nothing was measured: no pictures were set aside (run.gauge_pictures), or too few.",))
+    last, against, in_favour = rows[-1], [], []
+    for name in GUESSES[: 2 if settings.head_layers else 1]:
+        accuracy, loss = last[f"aside_accuracy_{name}"], last[f"aside_loss_{name}"]
+        told = (
+            f"The {name} guess is right for {accuracy:.2f} % of the hidden patches (the commonest code: "
+            f"{last['commonest_accuracy']:.2f} %), its loss is {loss:.3f} (entropy of the codes: "
+            f"{last['code_entropy']:.3f})"
+        )
+        if accuracy <= last["commonest_accuracy"] or loss >= last["code_entropy"]:
+            against.append(f"{told}: it does not look at the pictures. Train longer, or with another run.lr.")
+        else:
+            in_favour.append(f"{told}.")
+    if last["code_perplexity"] < 2:
+        against.append(
+            f"The codes are as good as one: their perplexity is {last['code_perplexity']:.2f} of "
+            f"{settings.model.num_visual_tokens}. Train another tokenizer."
+        )
+    accuracies = [row[f"aside_accuracy_{GUESSES[0]}"] for row in rows]
+    if accuracies[-1] < _SHARE_OF_BEST * max(accuracies):
+        against.append(
+            f"The accuracy fell from {max(accuracies):.2f} % to {accuracies[-1]:.2f} %. Lower run.lr or run.clip, and "
+            "look at the gradient norm."
+        )
+    (against if _is_below_band(settings, accuracies[-1]) else in_favour).append(_band(settings, accuracies[-1]))
+    return Verdict(not against, (*against, *in_favour))
+
+
+def _is_published_size(settings: MaskedPretrainingSettings) -> bool:
+    backbone = settings.model.backbone
+    is_large_enough = backbone.width >= _PUBLISHED_WIDTH and backbone.grid == (14, 14)
+    return is_large_enough and settings.model.num_visual_tokens == _PUBLISHED_CODES
+
+
+def _is_below_band(settings: MaskedPretrainingSettings, accuracy: float) -> bool:
+    return _is_published_size(settings) and accuracy < PUBLISHED_V1_BASE
+
+
+def _band(settings: MaskedPretrainingSettings, accuracy: float) -> str:
+    band = (
+        f"published after 300 epochs of ImageNet-1k: {PUBLISHED_V1_BASE} % by BEiT v1 base, about "
+        f"{PUBLISHED_V2_LARGE:.0f} % by BEiT v2 large"
+    )
+    if not _is_published_size(settings):
+        return f"Another size or other codes than the published ones, so {accuracy:.2f} % has no band ({band})."
+    where = "below" if accuracy < PUBLISHED_V1_BASE else "above" if accuracy > PUBLISHED_V2_LARGE else "within"
+    return f"{accuracy:.2f} % lies {where} the band ({band})."
