@@ -23,6 +23,7 @@ VERBS = {
     "convert": ("modelscope_beit.commands.convert", "turn weights of other libraries into a model folder, or back"),
     "export": ("modelscope_beit.commands.export", "write a model for ONNX, OpenVINO or torch, with a certificate"),
     "verify": ("modelscope_beit.commands.verify", "check an exported model against its certificate"),
+    "publish": ("modelscope_beit.commands.publish", "check a model and bring it to a hub, with a card"),
     "bench": ("modelscope_beit.commands.bench", "measure speed, memory and exactness of a model's forms here"),
     "describe": ("modelscope_beit.commands.describe", "say what is in a model folder or a weight file"),
     "serve": ("modelscope_beit.commands.serve", "answer pictures over HTTP"),

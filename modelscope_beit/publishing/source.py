@@ -12,6 +12,7 @@ import yaml
 from modelscope_beit import names
 from modelscope_beit.errors import ModelFolderError
 from modelscope_beit.evaluation.report import JSON_FILE
+from modelscope_beit.model_folder.finding import find_model_folder
 from modelscope_beit.training.curves import CURVES_FILE
 from modelscope_beit.training.metrics_table import METRICS_FILE
 from modelscope_beit.training.run_folder import RECORD_FILE, RunFolder
@@ -67,9 +68,9 @@ class Source:
 def read_source(folder: Path) -> Source:
     """Returns what a model folder, a run folder, or the output of a run holds.
 
-    Raises ModelFolderError if a run has no output yet.
+    Raises ModelFolderError if there is no such folder, or if a run has no output yet.
     """
-    folder = folder.expanduser().absolute()
+    folder = find_model_folder(folder).absolute()
     if (folder / RECORD_FILE).is_file():
         run, model = folder, folder / names.RUN_OUTPUT
         if not (model / names.CONFIGURATION_FILE).is_file():
