@@ -1,12 +1,16 @@
-"""The Hugging Face hub, through its own client."""
+"""The Hugging Face hub, through its own client, huggingface_hub (read and tried: 1.33).
 
-from collections.abc import Collection
+Where hf_xet is installed the client sends large files through it, otherwise by LFS.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import httpx
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from modelscope_beit.errors import PublishingError
 from modelscope_beit.publishing.destination import Destination
@@ -24,7 +28,7 @@ class HuggingFaceHub:
     Raises PublishingError if there is no token.
     """
 
-    kinds: tuple[type[Exception], ...] = (httpx.HTTPError, OSError, RuntimeError, ValueError)
+    kinds: tuple[type[Exception], ...] = (HTTPError, OSError, RuntimeError, ValueError)
 
     def __init__(self, destination: Destination, token: str | None) -> None:
         token = token or get_token()
@@ -77,6 +81,10 @@ class HuggingFaceHub:
     def send(self, folder: Path, paths: Collection[str], message: str, tell: Tell) -> None:
         """Sends large files one after the other and puts all into one commit; tell: gets the bytes that arrived."""
         additions = [CommitOperationAdd(path, str(folder / path)) for path in paths]
+        with _without_bars():
+            self._send(folder, additions, message, tell)
+
+    def _send(self, folder: Path, additions: list[CommitOperationAdd], message: str, tell: Tell) -> None:
         done = 0
         for addition in additions:
             with_patience(
@@ -95,3 +103,15 @@ class HuggingFaceHub:
         with_patience(
             lambda: self._api.create_tag(self._id, tag=tag, revision=self.revision), doing=f"Setting the tag {tag}"
         )
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Within it the client draws no bars of its own."""
+    had_none = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not had_none:
+            enable_progress_bars()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import httpx
+from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
 from modelscope_beit.errors import BeitError, PublishingError
 from modelscope_beit.publishing.destination import Destination
@@ -55,7 +55,10 @@ def refusal_of(error: BaseException) -> Refusal:
         if status is not None:
             seconds = getattr(link, "retry_after", None) or _retry_after(response)
             return Refusal(status, _words(link), seconds, may_pass=status == 429 or status >= 500)
-    no_answer = any(isinstance(link, ConnectionError | TimeoutError | httpx.TransportError) for link in links)
+    if any(isinstance(link, OfflineModeIsEnabled) for link in links):
+        return Refusal(None, _words(links[-1]), None, may_pass=False)
+    # HTTPError: of what huggingface_hub speaks HTTP with, here without an answer.
+    no_answer = any(isinstance(link, ConnectionError | TimeoutError | HTTPError) for link in links)
     # modelscope_hub: an answer 5xx that its own transport had asked for again in vain.
     has_no_status = any(getattr(link, "retryable", False) for link in links)
     return Refusal(None, _words(links[-1]), None, may_pass=no_answer or has_no_status)
@@ -103,11 +106,8 @@ def explained(
         told = (
             f"{destination}: {doing} failed: {_came(refusal)} ({refusal.words}). {_advice(refusal, destination, signs)}"
         )
-        message = masked(told, token)
-    else:
-        return
-    # Raised here, and from nothing: the client's error may quote the token, and a traceback would show it.
-    raise PublishingError(message)
+        # From nothing: the client's error may quote the token, and a traceback would show it.
+        raise PublishingError(masked(told, token)) from None
 
 
 def _advice(refusal: Refusal, destination: Destination, signs: Signs) -> str:
@@ -141,7 +141,7 @@ def _advice(refusal: Refusal, destination: Destination, signs: Signs) -> str:
             f"{signs.hub} does not answer as it should. Look at the network and proxy settings, and publish again: "
             "what is there is not sent again."
         )
-    return "Nobody here knows this answer; what the hub says stands before this sentence."
+    return "Asking again would not help; mend what is told here first."
 
 
 def _came(refusal: Refusal) -> str:
