@@ -18,10 +18,11 @@ from modelscope_beit.images.downloading import shortened
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-# Public by number, but a cloud's own: Azure's host. (Those of the others are link-local, private or shared.)
-_OF_CLOUDS = frozenset({ipaddress.ip_address("168.63.129.16")})
-# IPv6 addresses that stand for an IPv4 one behind a translator.
-_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+# What `ipaddress` takes for public, or does in some version of Python: where clouds keep their metadata (Azure, Oracle;
+# of the others it is link-local, private or shared), and IPv6 addresses that stand for an IPv4 one behind a translator.
+_OF_CLOUDS = ("168.63.129.16/32", "192.0.0.0/24")
+_TRANSLATED = ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")
+_REFUSED = tuple(map(ipaddress.ip_network, _OF_CLOUDS + _TRANSLATED))
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -41,9 +42,9 @@ def is_public(address: Address) -> bool:
             return is_public(address.ipv4_mapped)
         if address.sixtofour is not None or address.teredo is not None or address.scope_id is not None:
             return False
-        if any(address in network for network in _TRANSLATED):
-            return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address in _OF_CLOUDS)
+    if address.is_multicast or address.is_reserved or any(address in network for network in _REFUSED):
+        return False
+    return address.is_global
 
 
 class Fetcher:
@@ -63,6 +64,8 @@ class Fetcher:
         """
         try:
             return await asyncio.wait_for(self._follow(url), self._seconds)
+        except ImageError:
+            raise
         except asyncio.TimeoutError:
             raise ImageError(f"{shortened(url)}: did not come within {self._seconds:g} seconds.") from None
         except ForbiddenAddressError:
