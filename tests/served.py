@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,17 @@ class Served:
         return self.process.wait(PATIENCE_SECONDS)
 
 
-@contextmanager
 def served(
-    model: Path | str, *options: str, environment: dict[str, str] | None = None, until_ready: bool = True
-) -> Iterator[Served]:
-    """Gives a server on a free port; ends it, whatever has happened."""
+    model: Path | str, *options: str, environment: dict[str, str] | None = None
+) -> AbstractContextManager[Served]:
+    """Gives `beit serve` on a free port; ends it, whatever has happened."""
     command = [sys.executable, "-m", "modelscope_beit", "serve", str(model), "--port", "0", *options]
+    return started(command, environment)
+
+
+@contextmanager
+def started(command: Sequence[str], environment: dict[str, str] | None = None) -> Iterator[Served]:
+    """Gives the server of a command that tells its address on the first line of stderr; ends it."""
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, cwd=helpers.ROOT, env={**os.environ, **(environment or {})}
     )
@@ -70,8 +75,7 @@ def served(
         found = re.search(r"http://\S+:(\d+);", first)
         assert found, first + process.stderr.read()
         server = Served(process, int(found.group(1)))
-        if until_ready:
-            wait_until(lambda: server.ask("GET", "/ready")[0] == 200)
+        wait_until(lambda: server.ask("GET", "/ready")[0] == 200)
         yield server
     finally:
         if process.poll() is None:
@@ -83,7 +87,7 @@ def served(
         process.stderr.close()
 
 
-def wait_until(is_so: Any, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Waits until something is so; a test fails if it never is."""
     end = time.monotonic() + seconds
     while not is_so():
