@@ -18,6 +18,7 @@ VERBS = {
     "train": ("modelscope_beit.commands.train", "fine-tune a model on pictures"),
     "resume": ("modelscope_beit.commands.resume", "go on with a run that was interrupted"),
     "evaluate": ("modelscope_beit.commands.evaluate", "measure a model on labelled pictures, with a report"),
+    "calibrate": ("modelscope_beit.commands.calibrate", "make scores mean what they say, and let it say unknown"),
     "embed": ("modelscope_beit.commands.embed", "turn pictures into features, or find the nearest pictures"),
     "probe": ("modelscope_beit.commands.probe", "measure a model's features without training the network"),
     "convert": ("modelscope_beit.commands.convert", "turn weights of other libraries into a model folder, or back"),

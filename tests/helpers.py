@@ -1,5 +1,7 @@
 """What several test folders need: where the sources are, real pictures, a network with weights that matter."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,6 +72,23 @@ def with_random_weights(network: Network, seed: int = 0) -> Network:
     for weight in network.parameters():
         weight.add_(torch.randn(weight.shape, generator=generator) * 0.1)
     return network
+
+
+def calibrate_by_hand(
+    folder: Path, temperature: float, unknown_below: float, weights: str = "pytorch_model.pt"
+) -> None:
+    """Writes into a folder's configuration.json what `beit calibrate` stores."""
+    file = folder / "configuration.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["confidence"] = {
+        "temperature": temperature,
+        "unknown_below": unknown_below,
+        "false_alarm_rate": 0.05,
+        "pictures": 100,
+        "data": "photos",
+        "weights": f"sha256:{hashlib.sha256((folder / weights).read_bytes()).hexdigest()}",
+    }
+    file.write_text(json.dumps(content), encoding="utf-8")
 
 
 def photographs() -> tuple[Image.Image, ...]:

@@ -33,12 +33,11 @@ from modelscope_beit.commands.inference_arguments import (
     tell_decoding_difference,
 )
 from modelscope_beit.commands.output_folder import make_output_folder, title_of
-from modelscope_beit.errors import ImageError, SettingsError
+from modelscope_beit.errors import ImageError
 from modelscope_beit.settings.evaluation import METRICS, MULTI_LABEL_METRICS
 
 if TYPE_CHECKING:
     from modelscope_beit.data.records import Records
-    from modelscope_beit.data.sources import DataSplits
     from modelscope_beit.evaluation.confidence import Interval
     from modelscope_beit.evaluation.of_records import Evaluation
     from modelscope_beit.model_folder.opening import OpenedModel
@@ -131,7 +130,7 @@ def _opened(arguments: argparse.Namespace) -> "tuple[OpenedModel, Records]":
             f"{folder} was trained on a part of its data. To measure the pictures that it has not seen: "
             f"{names.COMMAND} evaluate {arguments.model} {folder / names.DIVISION_FILE}"
         )
-    return model, _part(data, arguments.split)
+    return model, data.part(arguments.split)
 
 
 def _pictures(records: "Records") -> Iterator[Any]:
@@ -139,17 +138,6 @@ def _pictures(records: "Records") -> Iterator[Any]:
     for row in range(len(records)):
         with suppress(ImageError):
             yield records[row].image
-
-
-def _part(data: "DataSplits", split: str | None) -> "Records":
-    """Returns the part to measure."""
-    parts = {"validation": data.validation, "train": data.train}
-    wanted = parts if split is None else [split]
-    for name in wanted:
-        if (records := parts[name]) is not None:
-            return records
-    there = ", ".join(name for name, records in parts.items() if records is not None)
-    raise SettingsError(f"The data have no part {split} ({there or 'nothing'} is there); leave out --split.")
 
 
 def _facts(

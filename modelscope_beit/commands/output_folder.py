@@ -8,7 +8,7 @@ from modelscope_beit.errors import SettingsError
 
 def title_of(model: str, data: str) -> str:
     """Returns e.g. "beit on photos" for models/beit and data/photos.csv."""
-    return f"{_short(model)} on {_short(data)}"
+    return f"{short_name(model)} on {short_name(data)}"
 
 
 def make_output_folder(wanted: Path | None, above: Path, title: str) -> Path:
@@ -27,7 +27,7 @@ def make_output_folder(wanted: Path | None, above: Path, title: str) -> Path:
     return folder
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """Returns the last part of a path or id, e.g. "photos" for data/photos/ or data/photos.csv."""
     path = Path(name).expanduser()
     return (path.resolve().stem if path.is_file() else path.resolve().name) if path.exists() else path.name

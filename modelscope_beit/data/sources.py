@@ -37,6 +37,15 @@ class DataSplits:
     notes: tuple[str, ...] = ()
     is_divided: bool = False
 
+    def part(self, split: str | None) -> Records:
+        """Returns "train" or "validation"; None: the latter, if there is one. Raises SettingsError without it."""
+        parts = {"validation": self.validation, "train": self.train}
+        for name in parts if split is None else [split]:
+            if (records := parts[name]) is not None:
+                return records
+        there = ", ".join(name for name, records in parts.items() if records is not None)
+        raise SettingsError(f"The data have no part {split} ({there or 'nothing'} is there); leave out --split.")
+
 
 def open_data(
     location: str | Path, *, seed: int, class_names: Sequence[str] | None = None, divide: bool = True

@@ -1,6 +1,8 @@
-"""How sure a share is: a percentile bootstrap interval over the pictures."""
+"""How sure a share is: a percentile bootstrap interval over the pictures, or Wilson's."""
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -41,3 +43,16 @@ def bound_without_spread(pictures: int) -> float:
     in N pictures with the probability (1 - p)^N; the bound is the p that makes it 1 - CONFIDENCE (about 3 / N).
     """
     return float(1 - (1 - CONFIDENCE) ** (1 / pictures))
+
+
+def wilson_interval(hits: int, pictures: int) -> Interval:
+    """Returns the share of hits among N pictures with its score interval, which is right near 0 and 1 too.
+
+    Raises ValueError without a picture. Source: Wilson 1927, Probable Inference.
+    """
+    if pictures < 1:
+        raise ValueError("A share of no picture has no interval; at least one picture is expected.")
+    z, share = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), hits / pictures
+    middle = (share + z**2 / (2 * pictures)) / (1 + z**2 / pictures)
+    spread = z / (1 + z**2 / pictures) * math.sqrt(share * (1 - share) / pictures + (z / (2 * pictures)) ** 2)
+    return Interval(share, max(0.0, middle - spread), min(1.0, middle + spread))

@@ -46,7 +46,7 @@ def confusion_drawing(cells: np.ndarray, support: np.ndarray, class_names: Seque
         kind = "right" if row == column else "wrong"
         parts.append(_cell(kind, x, y, side, int(cells[row, column]), int(support[row]), tip))
     what = f"Confusion matrix of {k} classes: rows are truths, columns predictions"
-    return _svg(left + k * side + past_the_end, top + k * side + 4, what, parts, wide=k > 12)
+    return svg(left + k * side + past_the_end, top + k * side + 4, what, parts, wide=k > 12)
 
 
 def _cell(kind: str, x: int, y: int, side: int, count: int, support: int, tip: str) -> str:
@@ -87,7 +87,7 @@ def reliability_drawing(found: Calibration) -> str:
     diagonal = f'x1="{_MARGIN_LEFT}" y1="{base}" x2="{_MARGIN_LEFT + _PLOT}" y2="{_MARGIN_TOP}"'
     parts.append(f'<line class="ideal" {diagonal}/>')
     parts.append(f'<text class="label" x="{_MARGIN_LEFT}" y="{floor + 14}">pictures per bin, at most {most:,}</text>')
-    return _svg(_MARGIN_LEFT + _PLOT + _MARGIN_RIGHT, floor + 20, "Reliability diagram", parts)
+    return svg(_MARGIN_LEFT + _PLOT + _MARGIN_RIGHT, floor + 20, "Reliability diagram", parts)
 
 
 def coverage_drawing(curve: Coverage) -> str:
@@ -99,7 +99,7 @@ def coverage_drawing(curve: Coverage) -> str:
     points = " ".join(f"{across:.1f},{down:.1f}" for across, down in zip(x, y, strict=True))
     parts.append(f'<polyline class="curve" points="{points}"/>')
     parts.append(f'<circle class="dot" cx="{x[-1]:.1f}" cy="{y[-1]:.1f}" r="4"/>')
-    return _svg(_MARGIN_LEFT + _PLOT + _MARGIN_RIGHT, _MARGIN_TOP + _PLOT + 44, "Accuracy by coverage", parts)
+    return svg(_MARGIN_LEFT + _PLOT + _MARGIN_RIGHT, _MARGIN_TOP + _PLOT + 44, "Accuracy by coverage", parts)
 
 
 def share_bar(share: float) -> str:
@@ -129,7 +129,7 @@ def _bar(kind: str, x: float, y: float, width: float, height: float) -> str:
     return f'<rect class="{kind}" x="{x + 0.5:.1f}" y="{y:.1f}" width="{width - 1:.1f}" height="{height:.1f}"/>'
 
 
-def _svg(width: float, height: float, what: str, parts: Sequence[str], *, wide: bool = False) -> str:
+def svg(width: float, height: float, what: str, parts: Sequence[str], *, wide: bool = False) -> str:
     """wide: too fine to be shrunk to a phone's width; the page scrolls it instead."""
     size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
     return (

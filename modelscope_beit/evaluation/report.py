@@ -47,13 +47,13 @@ def write_report(
     unreadable: (picture, reason) of those that could not be evaluated.
     A report that is there already is replaced as a whole, so a reader never finds half of one.
     """
-    facts = {**facts, "Written": _now(), "Versions": _versions()}
+    facts = {**facts, **facts_of_now()}
     numbers = report_numbers(outcomes)
     mistakes = [_mistake(outcomes, records, int(row)) for row in numbers.mistakes]
     content = ReportContent(title, facts, outcomes.class_names, numbers, mistakes, metrics or {}, unreadable)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / JSON_FILE, json.dumps(_as_json(content), ensure_ascii=False, separators=(",", ":")))
-    _write_whole(folder / HTML_FILE, report_page(content))
+    write_whole(folder / JSON_FILE, json.dumps(_as_json(content), ensure_ascii=False, separators=(",", ":")))
+    write_whole(folder / HTML_FILE, report_page(content))
     return folder / HTML_FILE
 
 
@@ -125,15 +125,14 @@ def _or_null(values: np.ndarray) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in values]
 
 
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+def facts_of_now() -> dict[str, str]:
+    """Returns when a report is written, and by which versions."""
+    versions = f"{names.DISTRIBUTION} {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    return {"Written": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"), "Versions": versions}
 
 
-def _versions() -> str:
-    return f"{names.DISTRIBUTION} {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
-
-
-def _write_whole(path: Path, content: str) -> None:
+def write_whole(path: Path, content: str) -> None:
+    """Writes a text that takes the place of an earlier one as a whole, so a reader never finds half of it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     # Bytes of a file name that were no UTF-8 have no spelling in UTF-8 either; JSON knows the escapes as they are.
     beside.write_bytes(content.encode("utf-8", "backslashreplace"))

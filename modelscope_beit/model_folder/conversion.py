@@ -1,5 +1,6 @@
 """From a checkpoint of any known kind to a model folder, or to the format of another library, with a proof."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,11 +14,15 @@ from modelscope_beit.checkpoints.proof import Proof, prove
 from modelscope_beit.checkpoints.source import Source, open_source
 from modelscope_beit.checkpoints.targets import write_timm, write_transformers, write_unilm
 from modelscope_beit.errors import CheckpointError, ModelFolderError
+from modelscope_beit.model_folder.calibrated import store_confidence
 from modelscope_beit.model_folder.card import Origin, write_card
 from modelscope_beit.model_folder.label_files import check_label_count, known_labels, read_labels
 from modelscope_beit.model_folder.opening import read_folder_settings
 from modelscope_beit.model_folder.writing import check_target, write_model_folder
+from modelscope_beit.settings.confidence import Confidence
 from modelscope_beit.settings.configuration import FolderSettings
+
+_logger = logging.getLogger(__name__)
 
 Target = Literal["modelscope", "unilm", "timm", "transformers"]
 
@@ -84,6 +89,8 @@ def convert(source_path: Path, target: Path, request: ConversionRequest) -> Conv
     proof = prove(source)
     differences = _write(target, settings, source, request)
     written = _read_back(source, target)
+    if (confidence := _kept_confidence(source, configuration, request.to)) is not None:
+        store_confidence(target, replace(confidence, weights=written.digest))
     if request.to != "modelscope":
         proof = prove(written)
     return Converted(source, written, class_names, names_origin, proof, differences)
@@ -162,6 +169,22 @@ def _write(target: Path, settings: FolderSettings, source: Source, request: Conv
         card = write_card(target.name, settings, settings.class_names, Origin(source.description, source.digest))
         write_model_folder(target, settings, source.tensors, card=card, overwrite=request.overwrite)
     return ()
+
+
+def _kept_confidence(source: Source, kept: FolderSettings | None, to: Target) -> Confidence | None:
+    """Returns what a calibrated folder says of its scores, if that is as true of the target."""
+    if kept is None or (confidence := kept.confidence) is None:
+        return None
+    if confidence.weights != source.digest:
+        why = "it is for other weights than the folder's"
+    elif kept.model.image_size != source.settings.image_size:
+        why = "pictures of another size give other scores"
+    elif to != "modelscope":
+        why = f"there is no place for it in what {to} reads"
+    else:
+        return confidence
+    _logger.warning("Temperature and threshold of %s are not kept: %s.", source.path, why)
+    return None
 
 
 def _read_back(source: Source, target: Path) -> Source:

@@ -12,6 +12,7 @@ from modelscope_beit.checkpoints.timm_networks import TimmSource, open_timm_sour
 from modelscope_beit.model_folder.card import architecture_in_words, steps_in_words
 from modelscope_beit.model_folder.opening import find_class_names, find_weight_file, read_folder_settings
 from modelscope_beit.settings.any_model import AnyModelSettings
+from modelscope_beit.settings.confidence import Confidence, write_confidence
 from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.foreign_steps import ForeignSteps, Preprocessing, write_preprocessing
 from modelscope_beit.settings.model import ModelSettings
@@ -27,6 +28,7 @@ class Description:
 
     title: one line. num_parameters: weights that training changes. class_names: None where the file has none.
     files: name -> bytes, of a folder those of its first level. digest: of the weight file. notes: what to know first.
+    confidence: what beit calibrate has stored.
     """
 
     path: Path
@@ -40,15 +42,18 @@ class Description:
     digest: str
     files: dict[str, int]
     notes: tuple[str, ...] = ()
+    confidence: Confidence | None = None
 
     def in_words(self) -> dict[str, str]:
         """Returns heading -> text, in the order in which a person reads it."""
+        scores = {} if self.confidence is None else {"scores": self._confidence_in_words(self.confidence)}
         return {
             "what": self.title,
             "network": architecture_in_words(self.settings),
             "parameters": f"{self.num_parameters:,}",
             "classes": self._classes_in_words(),
             "input": "\n".join(steps_in_words(self.preprocessing)),
+            **scores,
             "key names": self.layout,
             "weights": f"{self.weights.name}, {self.digest}",
             "files": "\n".join(f"{name}, {size:,} bytes" for name, size in self.files.items()),
@@ -68,7 +73,13 @@ class Description:
             "digest": self.digest,
             "files": self.files,
             "notes": list(self.notes),
+            **({} if self.confidence is None else {"confidence": write_confidence(self.confidence)}),
         }
+
+    def _confidence_in_words(self, confidence: Confidence) -> str:
+        if confidence.weights == self.digest:
+            return confidence.in_words()
+        return f"{confidence.in_words()}\nnot applied: that is for other weights, {confidence.weights}"
 
     def _classes_in_words(self) -> str:
         if self.class_names is None:
@@ -107,6 +118,7 @@ def describe(path: Path, *, trust_remote_code: bool = False) -> Description:
         digest=source.digest,
         files=_files(path),
         notes=notes,
+        confidence=None if configuration is None else configuration.confidence,
     )
 
 
@@ -128,6 +140,7 @@ def _describe_foreign(folder: Path, configuration: FolderSettings, notes: tuple[
         digest=file_digest(weights.path),
         files=_files(folder),
         notes=notes,
+        confidence=configuration.confidence,
     )
 
 

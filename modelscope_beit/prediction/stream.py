@@ -127,10 +127,10 @@ def _classify(model: OpenedModel, fast_form: nn.Module, batch: list[_Picture], t
             continue
         best = top_classes(answers.probabilities, model.class_names, topk)
         for place, (labels, scores), is_unknown in zip(places, best, answers.are_unknown, strict=True):
+            source = predictions[place].source
             if np.isfinite(scores).all():
-                scores = tuple(scores.tolist())
-                told = replace(predictions[place], labels=labels, scores=scores, is_unknown=is_unknown)
+                told = Prediction(source, labels, tuple(scores.tolist()), is_unknown=is_unknown)
             else:
-                told = replace(predictions[place], error=_NOT_FINITE)
+                told = Prediction(source, error=_NOT_FINITE)
             predictions[place] = told
     return predictions

@@ -159,7 +159,7 @@ def _json_line(prediction: "Prediction", digits: Callable[[float], float]) -> st
 
 def _row(prediction: "Prediction", digits: Callable[[float], Any]) -> dict[str, Any]:
     """What is told of a picture; the error, or that there is none, comes last."""
-    row = {
+    row: dict[str, Any] = {
         "source": prediction.source,
         "labels": prediction.labels,
         "scores": [digits(score) for score in prediction.scores],

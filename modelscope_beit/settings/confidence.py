@@ -1,6 +1,7 @@
 """How the scores of a network are to be read: what `beit calibrate` stores in configuration.json. Standard library."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from modelscope_beit.settings.problems import Section
@@ -48,17 +49,16 @@ def read_confidence(root: Section) -> Confidence | None:
         return None
     before = len(root.problems.wrong)
     found = Confidence(
-        temperature=section.number("temperature", math.nan),
-        unknown_below=section.number("unknown_below", math.nan),
-        false_alarm_rate=section.number("false_alarm_rate", math.nan),
-        pictures=section.integer("pictures", 0),
-        data=_text(section, "data"),
-        weights=_text(section, "weights"),
+        temperature=_number(section, "temperature", lambda value: value > 0, "a finite number above 0"),
+        unknown_below=_number(section, "unknown_below", lambda value: True, "a finite number"),
+        false_alarm_rate=_number(section, "false_alarm_rate", lambda value: 0 < value < 1, "a share between 0 and 1"),
+        pictures=int(
+            _number(section, "pictures", lambda value: value >= 1 and value % 1 == 0, "a count of at least 1")
+        ),
+        data=_text(section, "data", "", "a text"),
+        weights=_text(section, "weights", _DIGEST, f"a digest that begins with {_DIGEST}"),
     )
     section.refuse_unknown_keys()
-    if len(root.problems.wrong) > before:
-        return None
-    _check(section, found)
     return found if len(root.problems.wrong) == before else None
 
 
@@ -67,23 +67,18 @@ def write_confidence(confidence: Confidence) -> dict[str, object]:
     return asdict(confidence)
 
 
-def _text(section: Section, name: str) -> str:
+def _number(section: Section, name: str, is_right: Callable[[float], bool], expected: str) -> float:
     value = section.get(name)
-    if isinstance(value, str):
+    # JSON, as Python reads it, has NaN and infinity.
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and is_right(value):
         return value
-    section.wrong(name, "a text is expected")
+    section.wrong(name, f"{expected} is expected")
+    return 0.0
+
+
+def _text(section: Section, name: str, beginning: str, expected: str) -> str:
+    value = section.get(name)
+    if isinstance(value, str) and value.startswith(beginning):
+        return value
+    section.wrong(name, f"{expected} is expected")
     return ""
-
-
-def _check(section: Section, found: Confidence) -> None:
-    """Notes values of the right type that nobody can have fitted; NaN and infinity, which JSON of Python knows, too."""
-    if not (math.isfinite(found.temperature) and found.temperature > 0):
-        section.wrong("temperature", "a finite number above 0 is expected")
-    if not math.isfinite(found.unknown_below):
-        section.wrong("unknown_below", "a finite number is expected")
-    if not 0 < found.false_alarm_rate < 1:
-        section.wrong("false_alarm_rate", "a share between 0 and 1 is expected")
-    if found.pictures < 1:
-        section.wrong("pictures", "a number of at least 1 is expected")
-    if not found.weights.startswith(_DIGEST):
-        section.wrong("weights", f"a digest that begins with {_DIGEST} is expected")

@@ -1,6 +1,7 @@
 """The configuration that training starts with: a folder's own, completed, with another recipe, with other classes."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,11 +11,17 @@ from modelscope_beit.errors import ModelFolderError, SettingsError
 from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.mm_configuration import run_mm_configuration
 from modelscope_beit.model_folder.opening import read_folder_settings
+from modelscope_beit.settings.confidence import CONFIDENCE
 from modelscope_beit.settings.configuration import read_configuration
 from modelscope_beit.settings.fine_tuning_defaults import default_loss, fine_tuning_defaults
 from modelscope_beit.settings.foreign_models import MmclsModelSettings
 from modelscope_beit.settings.foreign_steps import picture_size, write_preprocessing
+from modelscope_beit.settings.hub_push import take_push_settings
 from modelscope_beit.settings.problems import plain
+
+_logger = logging.getLogger(__name__)
+
+_logger = logging.getLogger(__name__)
 
 # Keys of a network's parts that leave its weights as they are.
 _DECIDED_BY_A_RECIPE = {
@@ -48,10 +55,13 @@ def with_training_sections(configuration: Mapping[str, object], where: str) -> d
     """Returns a copy with the sections for training that it lacks, and with places for what the hub's scripts set.
 
     Scripts assign `cfg.train.lr_config.warmup_iters` or `head.loss.num_classes`, so these parents have to be there.
+    What `beit calibrate` has stored is left out: it is for other weights than the trained ones.
     Raises SettingsError if the network or its preprocessing cannot be read.
     """
     settings = read_configuration(configuration, where)
     content: Any = plain(configuration)
+    if content.pop(CONFIDENCE, None) is not None:
+        _logger.info("%s is calibrated; that is for its own weights, so the trained ones start without it.", where)
     steps = write_preprocessing(settings.preprocessing)
     defaults = fine_tuning_defaults(picture_size(settings.model.image_size, steps), steps)
     if "max_epochs" in ((content.get("train") or {}).get("runner") or {}):
@@ -138,6 +148,21 @@ def read_configuration_file(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError(f"{file} must hold a JSON object, not {type(content).__name__}.")
     return content
+
+
+def _forget_pushes(content: dict[str, Any], where: str) -> None:
+    """Drops, in place, what a model's own folder says about pushing.
+
+    Whoever made the folder must not say where weights go that somebody else trains, and a token must not be handed on.
+    """
+    taken = take_push_settings(content)
+    if any(settings.get("push_to_hub") for settings in taken.values()):
+        _logger.warning(
+            "%s asks to push to a hub, in %s. Only what a script says itself counts: set push_to_hub in cfg_modify_fn, "
+            "or as an argument of the trainer.",
+            where,
+            ", ".join(taken),
+        )
 
 
 def _with_mm_configuration(content: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:

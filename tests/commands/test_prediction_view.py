@@ -1,6 +1,7 @@
 """The table as rich renders it, and the line for many."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -57,3 +58,15 @@ def test_picture_progress__is_shown_by_one_of_several_processes(
     with PictureProgress(count=lambda: 2, is_shown=is_shown) as progress:
         progress.advance()
     assert ("images/s" in capsys.readouterr().err) is is_shown
+
+
+def test_prediction_table__an_unknown_picture_has_its_best_class_among_the_others() -> None:
+    _, first, *others = rendered([replace(FOX, is_unknown=True)])
+    assert first.split()[:2] == ["[bold]fox.jpg", "unknown"] and first.split()[-3:] == ["75.0%", "red", "fox"][-3:]
+    assert [line.split() for line in others] == [["20.0%", "[red]中文"], ["5.0%", "cat"]]
+
+
+def test_prediction_line__of_an_unknown_picture() -> None:
+    line = prediction_line(replace(FOX, is_unknown=True))
+    assert line == "[bold]fox.jpg\t75.0%\tunknown, nearest: red fox"
+    assert prediction_line(replace(FOX, is_unknown=False)) == prediction_line(FOX)

@@ -1,11 +1,11 @@
-"""Bootstrap intervals, beside SciPy's."""
+"""Intervals, beside SciPy's."""
 
 import numpy as np
 import pytest
 import scipy.stats
 
 from modelscope_beit.evaluation import confidence
-from modelscope_beit.evaluation.confidence import bound_without_spread, share_interval
+from modelscope_beit.evaluation.confidence import bound_without_spread, share_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("right", "pictures"), [(130, 200), (3, 40), (4418, 5000)])
@@ -51,3 +51,16 @@ def test_share_interval__of_nothing_is_an_error() -> None:
 def test_bound_without_spread__is_clopper_and_pearsons(pictures: int) -> None:
     exact = scipy.stats.binomtest(pictures, pictures, alternative="greater").proportion_ci(0.95, method="exact")
     assert 1 - bound_without_spread(pictures) == pytest.approx(exact.low)
+
+
+@pytest.mark.parametrize(("hits", "pictures"), [(0, 1), (0, 50), (3, 50), (50, 50), (4999, 100_000)])
+def test_wilson_interval__equals_scipy(hits: int, pictures: int) -> None:
+    found = wilson_interval(hits, pictures)
+    expected = scipy.stats.binomtest(hits, pictures).proportion_ci(confidence.CONFIDENCE, method="wilson")
+    assert found.value == hits / pictures
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_interval__of_nothing() -> None:
+    with pytest.raises(ValueError, match="no picture"):
+        wilson_interval(0, 0)

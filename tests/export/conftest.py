@@ -8,15 +8,18 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import helpers
+from modelscope_beit.export.golden import make_golden
 from modelscope_beit.export.targets import ExportRequest
 from modelscope_beit.export.writing import export_model
 from modelscope_beit.model_folder.opening import OpenedModel, open_model
 from modelscope_beit.network.classifier import Classifier, build_classifier
+from modelscope_beit.settings.confidence import Confidence
 from modelscope_beit.settings.model import BackboneSettings, ModelSettings
 
 Exported = Callable[..., Path]
@@ -86,3 +89,16 @@ def tiny_onnx(exported: Exported, tmp_path: Path) -> Path:
 def tiny_torchscript(exported: Exported, tmp_path: Path) -> Path:
     """A copy of the tiny model in TorchScript, which needs trust, to be changed."""
     return Path(shutil.copytree(exported("tiny", "torchscript"), tmp_path / "tiny_torchscript"))
+
+
+@pytest.fixture(scope="session")
+def calibrated_onnx(tmp_path_factory: pytest.TempPathFactory, tiny_model: OpenedModel) -> Path:
+    """The tiny model, calibrated so that some of the golden pictures are unknown, in ONNX; not to be changed."""
+    golden = make_golden(tiny_model.network, tiny_model.transform, dynamic_size=False)
+    familiarities = np.sort(np.log(np.exp(golden.logits.astype(np.float64)).sum(axis=1)))
+    place = int(np.diff(familiarities[5:-5]).argmax()) + 5
+    threshold = float(familiarities[place : place + 2].mean())
+    confidence = Confidence(0.4, threshold, 0.05, 100, "photos", "sha256:0")
+    folder = tmp_path_factory.mktemp("calibrated") / "onnx"
+    export_model(replace(tiny_model, confidence=confidence), folder, ExportRequest("onnx"))
+    return folder

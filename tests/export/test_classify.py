@@ -11,9 +11,11 @@ from PIL import Image
 
 from modelscope_beit.export import classify
 from modelscope_beit.export.golden import packaged_pictures, read_golden
+from modelscope_beit.export.opening import open_model_or_export
 from modelscope_beit.export.preprocessing import steps_as_data
 from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.images.reading import read_image
+from modelscope_beit.prediction.stream import predict_stream
 from modelscope_beit.settings.preprocessing import CenterCrop, ImageToTensor, Normalize, Resize
 
 # Runs a script with its arguments; whoever imports torch or the package is told off.
@@ -87,3 +89,14 @@ def test_network_input__is_ours_bit_for_bit(steps, to_rgb, pictures_of_all_kinds
     for path in pictures_of_all_kinds:
         expected = transform(read_image(path)).numpy()
         np.testing.assert_array_equal(classify.network_input(str(path), data), expected, err_msg=path.name)
+
+
+def test_script__of_a_calibrated_model_answers_as_predict_does(calibrated_onnx, tmp_path) -> None:
+    pictures = packaged_pictures()
+    expected = list(predict_stream(open_model_or_export(calibrated_onnx), [str(path) for path in pictures]))
+    assert {one.is_unknown for one in expected} == {True, False}
+    for row, wanted in zip(rows(calibrated_onnx / "classify.py", pictures, tmp_path), expected, strict=True):
+        assert (row[1] == "unknown") == wanted.is_unknown
+        told = [cell.rsplit(" ", 1) for cell in row[2 if wanted.is_unknown else 1 :]]
+        assert tuple(label for label, _ in told) == wanted.labels
+        assert [float(score) for _, score in told] == pytest.approx(wanted.scores, abs=2e-6)

@@ -68,3 +68,14 @@ def test_open_exported__sigmoids_of_multi_label_networks(tiny_onnx, ten_images) 
     (found,) = predict_stream(opened, ten_images[:1])
     logits = opened.network(opened.transform(read_image(ten_images[0]))[None])[0]
     np.testing.assert_allclose(found.scores, np.sort(1 / (1 + np.exp(-logits.numpy())))[::-1], atol=1e-6)
+
+
+def test_open_exported__calibrated(calibrated_onnx, exported) -> None:
+    confidence = open_model_or_export(calibrated_onnx).confidence
+    assert confidence is not None and confidence.temperature == 0.4
+    about = json.loads((calibrated_onnx / "preprocessing.json").read_text())
+    assert about["confidence"]["unknown_below"] == confidence.unknown_below
+    plain = exported("tiny", "onnx")
+    assert open_model_or_export(plain).confidence is None
+    assert "confidence" not in json.loads((plain / "preprocessing.json").read_text())
+    assert "scores" not in np.load(plain / "golden.npz")

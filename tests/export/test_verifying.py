@@ -114,3 +114,32 @@ def test_verify__without_a_certificate(tmp_path) -> None:
         verify(tmp_path)
     with pytest.raises(ExportError, match="There is no folder .*nowhere"):
         verify(tmp_path / "nowhere")
+
+
+def test_verify__scores_of_a_calibrated_model(calibrated_onnx) -> None:
+    (check,) = [one for one in verify(calibrated_onnx) if one.name == "scores"]
+    assert check.is_right and "at temperature 0.4" in check.finding and "the same ones" in check.finding
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"temperature": 0.5}, "at temperature 0.5 differ by at most"),
+        ({"unknown_below": -100.0}, "but here others"),
+        ({"temperature": -1}, "confidence.temperature is -1"),
+        (None, "golden.npz is of a calibrated network, but preprocessing.json says nothing"),
+    ],
+)
+def test_verify__changed_confidence_even_with_the_digest_made_right(calibrated_onnx, tmp_path, change, told) -> None:
+    folder = Path(shutil.copytree(calibrated_onnx, tmp_path / "onnx"))
+    file = folder / "preprocessing.json"
+    content = json.loads(file.read_text())
+    if change is None:
+        del content["confidence"]
+    else:
+        content["confidence"] |= change
+    file.write_text(json.dumps(content))
+    assert verdicts(verify(folder))["preprocessing.json"] is False
+    certify_again(folder, "preprocessing.json")
+    wrong = [check for check in verify(folder) if check.is_right is False]
+    assert len(wrong) == 1 and told in wrong[0].finding

@@ -269,3 +269,32 @@ def test_convert__a_disk_that_lies(tmp_path, timm_file, monkeypatch):
     monkeypatch.setattr(conversion, "write_model_folder", write_other_numbers)
     with pytest.raises(CheckpointError, match="other numbers for head.fc.bias"):
         run(timm_file, tmp_path / "model")
+
+
+def test_convert__a_calibrated_folder_stays_calibrated(tmp_path, tiny_model_folder):
+    helpers.calibrate_by_hand(tiny_model_folder, 1.5, -2.0)
+    run(tiny_model_folder, tmp_path / "model")
+    written = open_model(tmp_path / "model").confidence
+    assert (written.temperature, written.unknown_below) == (1.5, -2.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"to": "unilm"}, "no place for it in what unilm reads"),
+        ({"image_size": (48, 48)}, "pictures of another size give other scores"),
+    ],
+)
+def test_convert__drops_the_calibration_with_a_word(tmp_path, tiny_model_folder, caplog, options, why):
+    helpers.calibrate_by_hand(tiny_model_folder, 1.5, -2.0)
+    run(tiny_model_folder, tmp_path / "model", **options)
+    assert why in caplog.text
+    if "to" not in options:
+        assert open_model(tmp_path / "model").confidence is None
+
+
+def test_convert__drops_a_calibration_for_other_weights(tmp_path, tiny_model_folder, caplog):
+    helpers.calibrate_by_hand(tiny_model_folder, 1.5, -2.0, weights="configuration.json")
+    run(tiny_model_folder, tmp_path / "model")
+    assert "for other weights than the folder's" in caplog.text
+    assert open_model(tmp_path / "model").confidence is None

@@ -98,3 +98,14 @@ def test_describe__network_of_timm(tmp_path):
     assert "convert" in described.notes[0]
     headless = write_timm_folder(timm_network("test_resnet", num_classes=0), tmp_path / "headless")
     assert describe(headless).notes[0].startswith("It has no classifier")
+
+
+def test_describe__what_a_calibration_has_stored(tiny_model_folder):
+    assert "scores" not in describe(tiny_model_folder).in_words()
+    assert "confidence" not in describe(tiny_model_folder).as_json()
+    helpers.calibrate_by_hand(tiny_model_folder, 1.5, -2.0)
+    described = describe(tiny_model_folder)
+    assert described.in_words()["scores"].startswith("temperature 1.5, fitted to 100 pictures (photos)")
+    assert json.loads(json.dumps(described.as_json()))["confidence"]["unknown_below"] == -2.0
+    helpers.calibrate_by_hand(tiny_model_folder, 1.5, -2.0, weights="configuration.json")
+    assert "not applied: that is for other weights" in describe(tiny_model_folder).in_words()["scores"]

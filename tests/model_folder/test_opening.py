@@ -244,3 +244,24 @@ def test_open_model__folder_of_mmcls_vision_transformer(tmp_path, kind, head, hi
     with torch.no_grad():
         expected = stock.simple_test(images, softmax=False, post_process=False)
         assert torch.allclose(open_model(tmp_path / "m").network(images), expected, atol=1e-5)
+
+
+def test_open_model__calibrated(tiny_model_folder):
+    helpers.calibrate_by_hand(tiny_model_folder, 1.5, -2.0)
+    confidence = open_model(tiny_model_folder).confidence
+    assert (confidence.temperature, confidence.unknown_below) == (1.5, -2.0)
+
+
+def test_open_model__calibrated_with_other_weights_warns_and_goes_without(tiny_model_folder, tiny_classifier, caplog):
+    helpers.calibrate_by_hand(tiny_model_folder, 1.5, -2.0)
+    helpers.with_random_weights(tiny_classifier, seed=9)
+    save_weights(tiny_model_folder, tiny_classifier, {"CLASSES": list(helpers.TINY_CLASSES)})
+    with caplog.at_level(logging.WARNING):
+        assert open_model(tiny_model_folder).confidence is None
+    assert "calibrated with other weights" in caplog.text and f"beit calibrate {tiny_model_folder} DATA" in caplog.text
+
+
+def test_open_model__a_broken_calibration_is_refused(tiny_model_folder):
+    helpers.calibrate_by_hand(tiny_model_folder, -1.5, -2.0)
+    with pytest.raises(SettingsError, match=r"confidence\.temperature is -1\.5"):
+        open_model(tiny_model_folder)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.prediction.classifying import class_probabilities, top_classes
+from modelscope_beit.prediction.classifying import class_probabilities, classify, top_classes
+from modelscope_beit.settings.confidence import Confidence
 
 
 class Logits(torch.nn.Module):
@@ -87,3 +89,30 @@ def test_class_probabilities__of_several_classes_a_picture_are_sigmoids():
     images = torch.tensor([-1.0, 0.0, 1.0]).expand(2, 3).reshape(2, 3, 1, 1)
     expected = [[0.0, 0.5, 1.0]] * 2
     assert class_probabilities(Several(), images) == pytest.approx(np.array(expected, np.float32), abs=1e-7)
+
+
+def test_classify__divides_by_the_temperature_and_tells_the_unknown() -> None:
+    logits = torch.randn(64, 10, dtype=torch.float64) * 3
+    energies = scipy.special.logsumexp(logits.numpy(), axis=1)
+    threshold = float(np.median(energies))
+    confidence = Confidence(2.5, threshold, 0.05, 100, "photos", "sha256:0")
+    found = classify(Logits(), logits, confidence)
+    np.testing.assert_allclose(found.probabilities, scipy.special.softmax(logits.numpy() / 2.5, axis=1), atol=1e-7)
+    assert list(found.are_unknown) == (energies < threshold).tolist()
+    # The best class is what it was.
+    plain = class_probabilities(Logits(), logits)
+    np.testing.assert_array_equal(found.probabilities.argmax(1), plain.argmax(1))
+
+
+def test_classify__without_a_calibration_says_nothing_of_the_unknown() -> None:
+    found = classify(Logits(), torch.randn(3, 4), None)
+    assert list(found.are_unknown) == [None] * 3
+
+
+def test_classify__of_several_classes_a_picture() -> None:
+    network = Logits()
+    network.is_multi_label = True
+    logits = torch.tensor([[-9.0, -8.0], [3.0, 2.0]])
+    found = classify(network, logits, Confidence(2.0, 1.0, 0.05, 100, "photos", "sha256:0"))
+    np.testing.assert_allclose(found.probabilities, scipy.special.expit(logits.numpy() / 2), rtol=1e-6)
+    assert list(found.are_unknown) == [True, False]

@@ -181,3 +181,18 @@ def test_predict_stream__says_at_once_that_there_is_no_fast_decoding(model: Open
     settings = replace(model.settings, preprocessing=model.settings.preprocessing[2:])
     with pytest.raises(SettingsError, match="does not begin with Resize"):
         predict_stream(replace(model, settings=settings), [], fast_decode=True)
+
+
+def test_predict_stream__of_a_calibrated_folder(tiny_model_folder: Path, ten_images: list[Path]) -> None:
+    plain = open_model(tiny_model_folder)
+    with torch.no_grad():
+        pixels = torch.stack([plain.transform(Image.open(path).convert("RGB")) for path in ten_images])
+        logits = plain.network(pixels).double()
+    familiarities = logits.exp().sum(1).log()
+    threshold = float(familiarities.sort().values[4:6].mean())
+    assert all(one.is_unknown is None for one in predict_stream(plain, ten_images))
+    helpers.calibrate_by_hand(tiny_model_folder, 2.0, threshold)
+    found = list(predict_stream(open_model(tiny_model_folder), [*ten_images, "missing.jpg"], topk=5))
+    assert [one.is_unknown for one in found] == [*(familiarities < threshold).tolist(), None]
+    scores = (logits / 2).softmax(1).sort(dim=1, descending=True).values
+    np.testing.assert_allclose([one.scores for one in found[:10]], scores, atol=1e-5)

@@ -92,3 +92,33 @@ def test_check_table__says_what_is_wrong_with_a_name(tmp_path: Path, name: str, 
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(SettingsError, match=expected):
         check_table(tmp_path / name)
+
+
+CALIBRATED = [
+    Prediction("known.jpg", ("cat", "dog"), (0.75, 0.25), is_unknown=False),
+    Prediction("broken.jpg", error="is empty"),
+    Prediction("other.jpg", ("dog", "cat"), (0.5, 0.5), is_unknown=True),
+]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_tables__of_a_calibrated_model_tell_the_unknown(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"preds{suffix}"
+    layout = row_format(path, 2, with_unknown=True)
+    rows = [layout.row(prediction) for prediction in CALIBRATED]
+    assert [row.endswith(layout.end_without_error) for row in rows] == [True, False, True]
+    if suffix == ".parquet":
+        write_parquet(path, rows, 2, with_unknown=True)
+        table = pyarrow.parquet.read_table(path)
+        assert table.column_names[-2:] == ["unknown", "error"]
+        assert table["unknown"].to_pylist() == [False, None, True]
+    elif suffix == ".csv":
+        path.write_bytes(layout.head + b"".join(rows))
+        with open(path, encoding="utf-8", newline="") as file:
+            read = list(csv.DictReader(file))
+        assert list(read[0])[-2:] == ["unknown", "error"]
+        assert [row["unknown"] for row in read] == ["false", "", "true"]
+    else:
+        read = [json.loads(row) for row in rows]
+        assert [row.get("unknown") for row in read] == [False, None, True]
+        assert list(read[0])[-2:] == ["unknown", "error"] and "unknown" not in read[1]

@@ -161,3 +161,16 @@ def test_with_class_count__a_wrong_number_that_was_set_is_told_with_the_right_on
     assert "Set it to 2" in str(error.value)
     changed["model"]["mm_model"]["head"]["num_classes"] = 2  # type: ignore[index]
     assert counted_sections(with_class_count(changed, own, ["cat", "dog"]))["model.mm_model.head"]["num_classes"] == 2
+
+
+def test_with_training_sections__leaves_out_a_calibration() -> None:
+    section = {
+        "temperature": 2.0,
+        "unknown_below": 1.0,
+        "false_alarm_rate": 0.05,
+        "pictures": 9,
+        "data": "d",
+        "weights": "sha256:0",
+    }
+    whole = with_training_sections({**helpers.TINY_CONFIGURATION, "confidence": section}, "it")
+    assert "confidence" not in whole
