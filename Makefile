@@ -13,7 +13,7 @@ FAILED := { tail -n 25 $(LOG); echo "The installation failed; all that pip said 
 EXTRAS := openmmlab,timm,onnx,openvino,serve,demo,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check check-install bench clean
+.PHONY: help setup demo app test check check-install bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ $(STAMP): setup.py Makefile
 
 demo: setup ## classify the pictures that come with the package, fine-tune on digits (needs no network)
 	@$(BIN)/beit demo
+
+app: setup ## a page on which people classify pictures with the small model (needs no network); Ctrl-C ends it
+	@$(BIN)/python demo/app.py
 
 test: setup ## run the tests (two cores: a few minutes)
 	@$(BIN)/python -m pytest -q -n 2 $(TESTS)
