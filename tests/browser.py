@@ -38,13 +38,13 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def open(self, page: Path, *, width: int) -> None:
-        """Shows a file in a window of this many pixels; at most 500 are a phone's."""
+    def open(self, page: Path | str, *, width: int) -> None:
+        """Shows a file, or what is at an address, in a window of this many pixels; at most 500 are a phone's."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width <= 500
         )
         self._events.clear()
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._events.append(self._read())
 
@@ -53,6 +53,20 @@ class Browser:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait_for(self, expression: str) -> Any:
+        """Returns the value of a JavaScript expression as soon as it is true."""
+        end = time.monotonic() + _SECONDS
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < end, f"never true: {expression}"
+            time.sleep(0.05)
+        return value
+
+    def upload(self, selector: str, *files: Path) -> None:
+        """Chooses files for the input that a CSS selector finds."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
     def click(self, expression: str) -> None:
         """Clicks where the middle of an element is seen."""
