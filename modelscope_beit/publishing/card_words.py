@@ -51,6 +51,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "imbalance": "The classes were not equally frequent in training: {most} had {most_count} pictures, {least} "
         "{least_count}; a network learns to expect the frequent ones.",
         "balance": "The classes were about equally frequent in training: {least_count} to {most_count} pictures each.",
+        "equal": "All classes had the same number of pictures in training, {most_count}.",
         "rare": "Classes with fewer than {limit} pictures in training: {classes}.",
         "resized": "Against the model that this was made of: {difference}",
         "groups": "Nothing is recorded about how the result differs between places, cameras, times or groups of "
@@ -106,6 +107,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "imbalance": "训练中各类别数量不均:{most} 有 {most_count} 张,{least} 有 {least_count} 张;"
         "网络会偏向常见的类别。",
         "balance": "训练中各类别数量大致相同:每类 {least_count} 至 {most_count} 张。",
+        "equal": "训练中各类别数量相同:每类 {most_count} 张。",
         "rare": "训练图片少于 {limit} 张的类别:{classes}。",
         "resized": "与原模型的差别:{difference}",
         "groups": "没有关于结果在不同地点、相机、时间或人群之间差异的记录;在他人依赖本模型之前,请用自己的图片评测。",

@@ -14,7 +14,13 @@ from modelscope_beit.publishing.fresh_process import run_python
 from modelscope_beit.publishing.front_matter import missing_keys
 from modelscope_beit.publishing.local_paths import find_local_paths
 from modelscope_beit.publishing.secrets import secrets_in_json, secrets_in_text
-from modelscope_beit.publishing.self_contained import CODE_KEYS, REQUIREMENTS_FILE, WRAPPER, WRAPPER_FILE
+from modelscope_beit.publishing.self_contained import (
+    CODE_KEYS,
+    REQUIREMENTS,
+    REQUIREMENTS_FILE,
+    WRAPPER,
+    WRAPPER_FILE,
+)
 from modelscope_beit.publishing.source import read_front_matter
 from modelscope_beit.publishing.staged_folder import Check, files_below
 
@@ -26,6 +32,8 @@ RESIZED_OTHERWISE = 0.05
 _MOST_TOLD = 5
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib")
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".sh", ".whl", ".ipynb", ".npy", ".npz")
+# What a self-contained folder may hold, byte for byte.
+_WRAPPING = {WRAPPER_FILE: WRAPPER.encode(), REQUIREMENTS_FILE: REQUIREMENTS.encode()}
 _OPENING = """import json, sys
 {plugin}
 classify = pipeline("image-classification", model=sys.argv[1]{options})
@@ -121,12 +129,12 @@ def check_code(folder: Path, *, self_contained: bool) -> Check:
     found = []
     for name in files_below(folder):
         path = folder / name
-        is_wrapper = self_contained and name == WRAPPER_FILE and path.read_text(encoding="utf-8") == WRAPPER
+        is_wrapper = self_contained and _WRAPPING.get(name) == path.read_bytes()
         if name.endswith(_PICKLES):
             found += _complaints(path, name)
         elif name.endswith(_CODE) and not is_wrapper:
             found.append(f"{name}: a file of code")
-        elif name == REQUIREMENTS_FILE and not self_contained:
+        elif "requirement" in name and not is_wrapper:
             found.append(f"{name}: makes ModelScope install packages")
     if not self_contained and (folder / names.CONFIGURATION_FILE).is_file():
         asked = [key for key in CODE_KEYS if _configuration(folder).get(key)]

@@ -85,7 +85,7 @@ def _classes(counts: Mapping[str, int]) -> Iterator[Sentence]:
     if counts[most] > _UNEVEN * counts[least]:
         yield "imbalance", {"most": escaped(most), "least": escaped(least), **values}
     else:
-        yield "balance", values
+        yield "equal" if counts[most] == counts[least] else "balance", values
     rare = [name for name, count in sorted(counts.items(), key=lambda item: item[1]) if count < _RARE]
     if rare:
         dots = ", ..." if len(rare) > _MOST_NAMED else ""

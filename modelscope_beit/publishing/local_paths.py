@@ -22,7 +22,7 @@ def find_local_paths(text: str, known: Sequence[str] = ()) -> list[str]:
     """
     places = [found.span() for found in _pattern().finditer(text)]
     places += [found.span() for path in known for found in re.finditer(re.escape(path), text)]
-    return list(dict.fromkeys(text[start:end] for start, end in _joined(sorted(places))))
+    return list(dict.fromkeys(text[start:end] for start, end in _joined(places)))
 
 
 def without_local_paths(text: str, known: Sequence[str] = ()) -> str:
@@ -47,9 +47,9 @@ def _pattern() -> re.Pattern[str]:
 
 
 def _joined(places: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yields spans without those that lie within another one."""
+    """Yields spans in order, without those that lie within another one."""
     end_before = -1
-    for start, end in places:
+    for start, end in sorted(places, key=lambda place: (place[0], -place[1])):
         if end > end_before:
             yield start, end
             end_before = end

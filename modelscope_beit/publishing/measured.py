@@ -1,5 +1,6 @@
 """What an evaluation has found, as a card tells it: shares with Wilson intervals, the weakest classes, confusions."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from modelscope_beit.publishing.wilson import wilson_interval
 _WEAKEST = 3
 _PAIRS = 3
 _DIGEST = "sha256:"
+_PICTURES = re.compile(r"([\d,]+) pictures")
+# Metrics of a run that are shares of its pictures.
+_SHARES = "accuracy_top-"
 
 
 @dataclass(frozen=True)
@@ -49,20 +53,21 @@ class Measured:
 def read_measured(source: Source, evaluation: Path | None, *, digest: str) -> Measured | None:
     """Returns what was measured of the weights that are published; None if nothing was.
 
-    evaluation: what `beit evaluate` wrote, a folder or its report.json; None: what the run found at its end.
+    evaluation: what `beit evaluate` wrote, a folder or its report.json; None: what the run found at its end, or, where
+    it wrote no report, when it chose the weights.
     digest: of the source's weight file. Raises SettingsError if the evaluation is one of other weights,
     ModelFolderError if there is none where one was named, or if it cannot be read.
     """
     path = source.report if evaluation is None else _report_in(evaluation)
     if path is None:
-        return None
+        return _of_record(source)
     report = read_json(path)
     try:
         weights = str(report["facts"]["Weights"])
         is_of_run = evaluation is None
         if not _is_of(weights, source, digest=digest):
             if is_of_run:
-                return None
+                return _of_record(source)
             raise SettingsError(
                 f"{path} is an evaluation of {weights}, but the weights of {source.model} have the digest {digest}. "
                 f"Evaluate them (beit evaluate {source.model} DATA --out FOLDER), and give that FOLDER."
@@ -89,14 +94,37 @@ def _is_of(weights: str, source: Source, *, digest: str) -> bool:
     return Path(weights).name == best.get("file") or not best
 
 
+def _of_record(source: Source) -> Measured | None:
+    """Returns what the run's record says of its best weights; None if they were not validated on a counted number."""
+    metrics = (source.record.get("best") or {}).get("metrics", {})
+    counted = _PICTURES.fullmatch(source.rows("Data").get("Validation", ""))
+    if not metrics or counted is None:
+        return None
+    pictures = int(counted[1].replace(",", ""))
+    numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    return Measured(
+        data=f"{source.record.get('data', '')} (validation part)",
+        pictures=pictures,
+        unreadable=0,
+        class_names=(),
+        metrics=numbers,
+        intervals={name: _interval(numbers[name], pictures) for name in numbers if name.startswith(_SHARES)},
+        weakest=(),
+        pairs=(),
+        cells=None,
+        chose_epoch=True,
+    )
+
+
+def _interval(percent: float, pictures: int) -> tuple[float, float]:
+    low, high = wilson_interval(round(percent / 100 * pictures), pictures)
+    return 100 * low, 100 * high
+
+
 def _measured(report: Mapping[str, Any], *, chose_epoch: bool) -> Measured:
     class_names = tuple(report["class_names"])
     pictures = int(report["pictures"])
     metrics = {name: float(value) for name, value in report["metrics"].items() if isinstance(value, int | float)}
-    intervals = {}
-    for name in report["intervals"]:
-        low, high = wilson_interval(round(metrics[name] / 100 * pictures), pictures)
-        intervals[name] = (100 * low, 100 * high)
     recalls = zip(class_names, report["classes"]["support"], report["classes"]["recall"], strict=True)
     seen = [ClassResult(name, int(support), float(recall)) for name, support, recall in recalls if support]
     weakest = sorted((one for one in seen if one.recall < 1), key=lambda one: one.recall)[:_WEAKEST]
@@ -107,7 +135,7 @@ def _measured(report: Mapping[str, Any], *, chose_epoch: bool) -> Measured:
         unreadable=len(report["unreadable"]),
         class_names=class_names,
         metrics=metrics,
-        intervals=intervals,
+        intervals={name: _interval(metrics[name], pictures) for name in report["intervals"]},
         weakest=tuple(weakest),
         pairs=tuple((class_names[truth], class_names[said], count) for truth, said, count in pairs[:_PAIRS]),
         cells=None if report["confusion"] is None else [tuple(cell) for cell in report["confusion"]],

@@ -27,5 +27,6 @@ REQUIREMENTS = f"{names.DISTRIBUTION}>={__version__}\n"
 
 def add_wrapper(folder: Path) -> None:
     """Writes the two files; configuration.json has to say "allow_remote" besides."""
-    (folder / WRAPPER_FILE).write_text(WRAPPER, encoding="utf-8")
-    (folder / REQUIREMENTS_FILE).write_text(REQUIREMENTS, encoding="utf-8")
+    # As bytes: line ends are the same everywhere.
+    (folder / WRAPPER_FILE).write_bytes(WRAPPER.encode())
+    (folder / REQUIREMENTS_FILE).write_bytes(REQUIREMENTS.encode())
