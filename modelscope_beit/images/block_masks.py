@@ -20,12 +20,13 @@ def block_mask(grid: tuple[int, int], settings: MaskingSettings, rng: np.random.
     something and no more than is left; what is left when ten tries in a row fail is hidden patch by patch.
     rng: where every random number comes from.
     """
-    count = settings.count(grid)
+    count, smallest = settings.count(grid), settings.smallest_block(grid)
+    steepest = -math.log(settings.min_aspect)
     largest = count if settings.max_block is None else settings.max_block
     mask = np.zeros(grid, dtype=bool)
     left = count
     while left > 0:
-        hidden = _hide_block(mask, min(left, largest), settings, rng)
+        hidden = _hide_block(mask, (smallest, min(left, largest)), steepest, rng)
         if hidden == 0:
             break
         left -= hidden
@@ -36,15 +37,19 @@ def block_mask(grid: tuple[int, int], settings: MaskingSettings, rng: np.random.
     return mask
 
 
-def _hide_block(mask: np.ndarray, budget: int, settings: MaskingSettings, rng: np.random.Generator) -> int:
-    """Hides one more rectangle, in place, and returns how many patches that are new in it; 0 if none was found."""
+def _hide_block(mask: np.ndarray, areas: tuple[int, int], steepest: float, rng: np.random.Generator) -> int:
+    """Hides one more rectangle, in place, and returns how many patches of it are new; 0 if none was found.
+
+    areas: between which its area is drawn; the second is also the most that may be new.
+    steepest: logarithm of the largest proportion of its sides.
+    """
     rows, columns = mask.shape
+    smallest, budget = areas
     # About twenty numbers are drawn for a mask, so each by itself costs more than all of them together.
     draws = rng.random((_NUM_TRIES, 4)).tolist()
-    steepest = -math.log(settings.min_aspect)
     for of_area, of_aspect, of_top, of_left in draws:
         # With less left than a block has at least, this lies between the two all the same.
-        area = settings.min_block + (budget - settings.min_block) * of_area
+        area = smallest + (budget - smallest) * of_area
         aspect = math.exp(steepest * (2 * of_aspect - 1))
         height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if height >= rows or width >= columns:

@@ -4,6 +4,7 @@ Source: unilm/beit2 datasets.py and transforms.py (the box is torchvision's Rand
 ColorJitter); unlike there, every number comes from one generator that is passed in.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,10 @@ class TwoViews:
         """
         if picture.mode != "RGB":
             raise ImageError(f"An RGB picture is expected, not one of mode {picture.mode}; read it with read_image.")
+        if self.settings.num_crops:
+            # The picture itself decides, so its crops are the same in every epoch and every run.
+            digest = hashlib.blake2b(picture.tobytes(), digest_size=8).digest()
+            rng = np.random.default_rng((int.from_bytes(digest, "big"), int(rng.integers(self.settings.num_crops))))
         picture = _jittered(picture, self.settings.color_jitter, rng)
         if rng.random() < self.settings.flip:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

@@ -19,12 +19,15 @@ from modelscope_beit.errors import CheckpointError
 from modelscope_beit.names import BACKBONE_PREFIX
 from modelscope_beit.network.relative_position import relative_position_index
 from modelscope_beit.pretraining.masked_model import MaskedPretrainingModel
+from modelscope_beit.settings.masked_configuration import masked_settings_from, write_masked_settings
 from modelscope_beit.settings.masked_image_model import MaskedImageModelSettings
 from modelscope_beit.settings.masked_pretraining import MaskedPretrainingSettings, early_layer_of
 
 # What is not in the backbone, and so has one name in both.
 _OWN = ("mask_token", "lm_head.", "cls_pt_layers.")
 _INDEX = "rel_pos_bias.relative_position_index"
+# Below `meta` of a file that we wrote.
+_SETTINGS = "masked"
 _NUM_KEYS_SHOWN = 12
 
 
@@ -34,6 +37,12 @@ def to_unilm(network: MaskedPretrainingModel) -> dict[str, Tensor]:
     if network.backbone.rel_pos_bias is not None:
         tensors[_INDEX] = relative_position_index(*network.pretraining.model.backbone.grid)
     return tensors
+
+
+def masked_content(network: MaskedPretrainingModel) -> dict[str, object]:
+    """Returns what a file of the network holds: `model`, as unilm's has, and a `meta` with what weights do not tell."""
+    tensors = {key: tensor.detach().cpu().clone() for key, tensor in to_unilm(network).items()}
+    return {"model": tensors, "meta": {_SETTINGS: write_masked_settings(network.pretraining)}}
 
 
 def from_unilm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -47,13 +56,17 @@ def open_masked_model(
 ) -> MaskedPretrainingModel:
     """Returns the network of a file of masked image modelling, by unilm or by us, with its weights, float32.
 
-    settings: None: what the weights tell, with the published early layer (three blocks before the last), masks and
-    views. Raises CheckpointError, naming the file, for one that is missing or of something else, and with three lists
-    (missing, unexpected, wrongly shaped) for weights that do not fit the settings.
+    settings: None: what the file says, if it is ours; else what the weights tell, with the published early layer (three
+    blocks before the last), masks and views. Raises CheckpointError, naming the file, for one that is missing or of
+    something else, and with three lists (missing, unexpected, wrongly shaped) for weights that do not fit the settings.
     """
-    tensors = read_weights(path).tensors
+    file = read_weights(path)
     try:
-        return masked_model_with(settings or settings_of(tensors), from_unilm(tensors))
+        own = file.meta.get(_SETTINGS)
+        if settings is None:
+            is_ours = isinstance(own, Mapping)
+            settings = masked_settings_from(own, str(path)) if is_ours else settings_of(file.tensors)
+        return masked_model_with(settings, from_unilm(file.tensors))
     except CheckpointError as error:
         raise error if str(path) in str(error) else CheckpointError(f"{path}: {error}") from error
 

@@ -16,7 +16,8 @@ from modelscope_beit.images.block_masks import block_mask
 from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.images.two_views import TwoViews, normalised, unit_range
 from modelscope_beit.names import WRITTEN_WEIGHT_FILE
-from modelscope_beit.pretraining.masked_files import to_unilm
+from modelscope_beit.pretraining.code_cache import CodeCache, key_of
+from modelscope_beit.pretraining.masked_files import masked_content
 from modelscope_beit.pretraining.masked_gauges import GUESSES, GuessCounts, judge
 from modelscope_beit.pretraining.masked_model import MaskedPretrainingModel
 from modelscope_beit.pretraining.masked_pictures import draw_codes, draw_guesses
@@ -60,9 +61,20 @@ class MaskedStage:
     no_decay: tuple[str, ...] = ("cls_token", "pos_embed")
 
     def __init__(
-        self, settings: MaskedPretrainingSettings, model: MaskedPretrainingModel, tokenizer: VisualTokenizer
+        self,
+        settings: MaskedPretrainingSettings,
+        model: MaskedPretrainingModel,
+        tokenizer: VisualTokenizer,
+        *,
+        cache: CodeCache | None = None,
     ) -> None:
+        """Raises SettingsError if codes are to be kept of crops that never come again."""
+        if cache is not None and not settings.views.num_crops:
+            raise SettingsError(
+                "Codes can be kept only of crops that come again: set masked.views.num_crops, or do without the cache."
+            )
         self.settings = settings
+        self._cache = cache
         self.network = MaskedLoss(model)
         self.tokenizer = tokenizer
         self._views = TwoViews(settings)
@@ -79,14 +91,18 @@ class MaskedStage:
             self.tokenizer.to(device).eval().requires_grad_(False)
 
     def sample(self, picture: Image.Image, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Returns bytes of the views, pixels and code_pixels (3, H, W), the latter only if it is another, and `hidden`.
+        """Returns `pixels` and `code_pixels` (3, H, W), bytes, the latter only if they are others; `hidden`; `key`.
 
-        hidden: (M,) int64, the numbers of the patches that are hidden, rising.
+        hidden: (M,) int64, the numbers of the patches that are hidden, rising. key: only if codes are kept.
         """
         views = self._views(picture, rng)
         mask = block_mask(self.settings.model.backbone.grid, self.settings.masking, rng)
         found = {"pixels": views.pixels, "hidden": torch.from_numpy(np.flatnonzero(mask))}
-        return found if views.code_pixels is views.pixels else found | {"code_pixels": views.code_pixels}
+        if views.code_pixels is not views.pixels:
+            found["code_pixels"] = views.code_pixels
+        if self._cache is not None:
+            found["key"] = key_of(views.code_pixels)
+        return found
 
     def complete(self, batch: StageBatch) -> StageBatch:
         """Returns images (N, 3, H, W), normalised; mask (N, P); hidden (N, M); code_map (N, P); codes (N, M)."""
@@ -94,7 +110,7 @@ class MaskedStage:
         rows, columns = self.settings.model.backbone.grid
         mask = torch.zeros(len(pixels), rows * columns, dtype=torch.bool, device=pixels.device)
         mask.scatter_(1, hidden, True)
-        code_map = self.tokenizer.tokenize(unit_range(batch.get("code_pixels", pixels)))
+        code_map = self._code_map(batch)
         if code_map.shape != mask.shape:
             raise SettingsError(
                 f"The tokenizer makes {math.prod(code_map.shape[1:])} codes of a picture, but the network has "
@@ -155,8 +171,14 @@ class MaskedStage:
 
     def checkpoint_files(self) -> dict[str, dict[str, object]]:
         """Returns one file with unilm's keys, named as model folders name it, so that training starts from there."""
-        tensors = {key: tensor.detach().cpu() for key, tensor in to_unilm(self.model).items()}
-        return {WRITTEN_WEIGHT_FILE: {"model": tensors}}
+        return {WRITTEN_WEIGHT_FILE: masked_content(self.model)}
+
+    def _code_map(self, batch: StageBatch) -> Tensor:
+        """Returns the codes (N, P) of all patches, from the cache where there is one."""
+        seen = batch.get("code_pixels", batch["pixels"])
+        if self._cache is None:
+            return self.tokenizer.tokenize(unit_range(seen))
+        return self._cache.codes(batch["key"], lambda places: self.tokenizer.tokenize(unit_range(seen[places])))
 
     def _logits(self, batch: StageBatch) -> Tensor:
         logits: Tensor = self.model(batch["images"], batch["mask"], batch["hidden"])

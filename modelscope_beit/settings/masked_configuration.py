@@ -19,7 +19,7 @@ from modelscope_beit.settings.masked_pretraining import (
     masked_pretraining_settings,
 )
 from modelscope_beit.settings.model import ARCHITECTURES, BackboneSettings, ModelSettings
-from modelscope_beit.settings.problems import Section
+from modelscope_beit.settings.problems import Problems, Section
 
 _WIDTHS = ("width", "depth", "num_heads", "mlp_hidden")
 _COUNTS = ("patch_size", *_WIDTHS)
@@ -53,6 +53,17 @@ def read_masked_settings(section: Section) -> MaskedPretrainingSettings:
     return MaskedPretrainingSettings(
         MaskedImageModelSettings(built, num_visual_tokens), early_layer, head_layers, masking, views
     )
+
+
+def masked_settings_from(mapping: Mapping[str, object], where: str) -> MaskedPretrainingSettings:
+    """Returns what a mapping, such as write_masked_settings gives, says; raises SettingsError that lists all wrong.
+
+    where: the file, for messages.
+    """
+    problems = Problems()
+    settings = read_masked_settings(Section(mapping, "masked", problems))
+    problems.raise_if_any(where)
+    return settings
 
 
 def write_masked_settings(settings: MaskedPretrainingSettings) -> dict[str, object]:
@@ -109,7 +120,7 @@ def _read_masking(section: Section) -> MaskingSettings:
     found = {
         "ratio": section.number("ratio", default.ratio),
         "num_masked": _optional_integer(section, "num_masked"),
-        "min_block": section.integer("min_block", default.min_block),
+        "min_block": _optional_integer(section, "min_block"),
         "max_block": _optional_integer(section, "max_block"),
         "min_aspect": section.number("min_aspect", default.min_aspect),
     }
@@ -125,6 +136,7 @@ def _read_views(section: Section) -> ViewSettings:
     found = {
         "color_jitter": section.number("color_jitter", default.color_jitter),
         "flip": section.number("flip", default.flip),
+        "num_crops": section.integer("num_crops", default.num_crops),
         **{name: _numbers(section, name, getattr(default, name)) for name in ("scale", "ratio", "mean", "std")},
     }
     section.refuse_unknown_keys()

@@ -17,6 +17,7 @@ CODE_INTERPOLATIONS: tuple[CodeInterpolation, ...] = ("bicubic", "lanczos")
 
 # 75 of 14 x 14 patches.
 _PUBLISHED_RATIO = 75 / 196
+_PUBLISHED_BLOCK = 16 / 75
 # The extra blocks take their patch tokens from a quarter of base's depth before its end; in large it is the same three.
 _BLOCKS_AFTER_EARLY_LAYER = 3
 # From this side on (pixels) the published classifiers see the whole picture.
@@ -28,13 +29,13 @@ class MaskingSettings:
     """Which share of the patches is hidden, in blocks of which shape.
 
     num_masked: patches hidden in each picture; None: ratio of them all, rounded. min_block, max_block: patches of one
-    block; max_block None: as many as are hidden in all. min_aspect: of a block's height to its width, the largest is
+    block; min_block None: as published, 16 of every 75 that are hidden; max_block None: as many as are hidden in all. min_aspect: of a block's height to its width, the largest is
     1 / min_aspect.
     """
 
     ratio: float = _PUBLISHED_RATIO
     num_masked: int | None = None
-    min_block: int = 16
+    min_block: int | None = None
     max_block: int | None = None
     min_aspect: float = 0.3
 
@@ -56,6 +57,10 @@ class MaskingSettings:
         """Returns how many patches of a grid (rows, columns) are hidden, the same number in every picture."""
         return round(self.ratio * grid[0] * grid[1]) if self.num_masked is None else self.num_masked
 
+    def smallest_block(self, grid: tuple[int, int]) -> int:
+        """Returns the least area, in patches, that a block is drawn with."""
+        return max(1, round(_PUBLISHED_BLOCK * self.count(grid))) if self.min_block is None else self.min_block
+
 
 @dataclass(frozen=True)
 class ViewSettings:
@@ -63,8 +68,10 @@ class ViewSettings:
 
     code_size: (height, width) of the second view in pixels; None: that of the first. code_interpolation: how the
     second view is resized; the published runs set bicubic (the script's default is lanczos), the first is always
-    bicubic. color_jitter: largest change of brightness, contrast and saturation. scale, ratio: share of the picture's
-    area and proportions of the crop. mean, std: of the first view, for values in [0, 1]; the second is not normalised.
+    bicubic. color_jitter: largest change of brightness, contrast and saturation. flip: probability of the mirror image.
+    scale, ratio: share of the picture's area and proportions of the crop. num_crops: 0, as published: a new crop each
+    time; else each picture has so many, drawn once for all, so that their codes can be kept. mean, std: of the first
+    view, for values in [0, 1]; the second is not normalised.
     """
 
     code_size: tuple[int, int] | None = None
@@ -73,6 +80,7 @@ class ViewSettings:
     flip: float = 0.5
     scale: tuple[float, float] = (0.2, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    num_crops: int = 0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
@@ -93,6 +101,8 @@ class ViewSettings:
             problems.append(f"scale must be two rising shares in (0, 1], not {self.scale}")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             problems.append(f"ratio must be two rising numbers above 0, not {self.ratio}")
+        if self.num_crops < 0:
+            problems.append(f"num_crops must be at least 0, not {self.num_crops}")
         if min(self.std) <= 0:
             problems.append(f"std must be above 0, not {self.std}")
         if problems:
@@ -131,10 +141,10 @@ class MaskedPretrainingSettings:
         count = self.num_masked
         if not 1 <= count < rows * columns:
             problems.append(f"{count} of {rows}x{columns} patches cannot be hidden; some must be, and some must not")
-        if self.masking.min_block > max(count, 1):
+        if self.masking.smallest_block(backbone.grid) > max(count, 1):
             problems.append(
-                f"blocks of at least {self.masking.min_block} patches do not fit into the {count} that are hidden; "
-                f"min_block {max(1, round(16 / 75 * count))} has the published proportion"
+                f"blocks of at least {self.masking.min_block} patches do not fit into the {count} that are hidden; lower "
+                "min_block, or set it to null for the published proportion"
             )
         if problems:
             raise SettingsError("Masked image modelling cannot be set up: " + "; ".join(problems) + ".")
