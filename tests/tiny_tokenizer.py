@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from modelscope_beit.pretraining.vq_kd import Tokenizer, build_tokenizer
+from modelscope_beit.pretraining.vq_kd import Tokenizer
 from modelscope_beit.settings.tokenizer import CodebookSettings, TokenizerSettings
 
 
@@ -23,7 +23,7 @@ def tiny_settings(**codebook: object) -> TokenizerSettings:
 
 def tiny_tokenizer(seed: int = 0, **codebook: object) -> Tokenizer:
     torch.manual_seed(seed)
-    return build_tokenizer(tiny_settings(**codebook))
+    return Tokenizer(tiny_settings(**codebook))
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

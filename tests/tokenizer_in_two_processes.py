@@ -27,7 +27,7 @@ def learned(*, revives: bool, rank: int, count: int) -> Codebook:
     book = Codebook(settings).double()
     book.start(features(0).chunk(count)[rank], seed=0)
     for step in range(6):
-        book.learn(book(features(step).chunk(count)[rank]), seed=0)
+        book.learn([book(features(step).chunk(count)[rank])], seed=0)
     return book
 
 

@@ -34,6 +34,11 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
+def count_processes() -> int:
+    """Returns the number of processes."""
+    return distributed.get_world_size() if _are_many() else 1
+
+
 def is_first() -> bool:
     """Tells whether this is the first process, or the only one."""
     return not _are_many() or distributed.get_rank() == 0

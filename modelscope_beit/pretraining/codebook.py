@@ -3,6 +3,7 @@
 Source: BEiT v2 (arXiv 2208.06366), section 2.2; unilm/beit2 norm_ema_quantizer.py. Letters: K codes, D channels of one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,21 @@ class Quantized:
     features: Tensor
     vectors: Tensor
     commitment: Tensor
+
+    def detached(self) -> "Quantized":
+        """Returns the same without gradients."""
+        return Quantized(self.numbers, self.features.detach(), self.vectors.detach(), self.commitment.detach())
+
+
+def joined(batches: Sequence[Quantized]) -> Quantized:
+    """Returns several batches as one; its commitment is the mean over all their features."""
+    counts = torch.tensor([float(batch.numbers.numel()) for batch in batches])
+    distances = torch.stack([batch.commitment for batch in batches])
+    weights = (counts / counts.sum()).to(distances)
+    return Quantized(
+        *(torch.cat([getattr(batch, name) for batch in batches]) for name in ("numbers", "features", "vectors")),
+        (distances * weights).sum(),
+    )
 
 
 class Codebook(nn.Module):
@@ -79,12 +95,14 @@ class Codebook(nn.Module):
         self.is_started.fill_(True)
 
     @torch.no_grad()
-    def learn(self, quantized: Quantized, *, seed: int) -> None:
+    def learn(self, batches: Sequence[Quantized], *, seed: int) -> None:
         """Moves each code towards the mean direction of the features of this step, in all processes, that chose it.
 
-        seed: of what revived codes are moved onto; without revival nothing is random.
+        batches: all that this process has quantized for the step. seed: of what revived codes are moved onto; without
+        revival nothing is random.
         """
-        features, numbers = quantized.features.detach().flatten(0, 1), quantized.numbers.flatten()
+        step = joined(batches).detached()
+        features, numbers = step.features.flatten(0, 1), step.numbers.flatten()
         sums, sizes = sums_by_code(features, numbers, len(self.codes))
         both = add_up(torch.cat([sums, sizes[:, None]], dim=1))
         sums, sizes = both[:, :-1], both[:, -1]

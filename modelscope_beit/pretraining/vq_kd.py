@@ -26,7 +26,10 @@ class Tokenized:
 
 
 class Tokenizer(nn.Module):
-    """Encoder, codebook and decoder. Its codes change by `codebook.learn` only, whatever mode it is in."""
+    """Encoder, codebook and decoder. Its codes change by `codebook.learn` only, whatever mode it is in.
+
+    Fresh weights are those of unilm; torch's generator draws.
+    """
 
     def __init__(self, settings: TokenizerSettings) -> None:
         super().__init__()
@@ -36,6 +39,8 @@ class Tokenizer(nn.Module):
         self.codebook = Codebook(settings.codebook)
         self.decoder = BeitBackbone(settings.decoder)
         self.decode_task_layer = _task_layer(settings.width, settings.target_width)
+        initialise_backbone(self.encoder)
+        initialise_backbone(self.decoder)
 
     def forward(self, images: Tensor) -> Tokenized:
         """Returns codes and reconstruction of images (N, 3, H, W), float from 0 to 1, RGB.
@@ -47,13 +52,17 @@ class Tokenizer(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Returns the features (N, P, D), of any length, that codes are chosen for; images as for forward."""
+        return _in_full(self.encode_task_layer, self.encoder_tokens(images))
+
+    def encoder_tokens(self, images: Tensor) -> Tensor:
+        """Returns what the encoder makes of each patch, normalised, (N, P, C); images as for forward."""
         expected = self.settings.image_size
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, *expected) or not images.is_floating_point():
             raise ImageError(
                 f"Expected images (N, 3, {expected[0]}, {expected[1]}), float from 0 to 1; got {tuple(images.shape)}, "
                 f"{images.dtype}."
             )
-        return _in_full(self.encode_task_layer, _patch_tokens(self.encoder, images * 2 - 1))
+        return _patch_tokens(self.encoder, images * 2 - 1)
 
     def decode(self, vectors: Tensor) -> Tensor:
         """Returns the reconstruction (N, P, E) from code vectors (N, P, D)."""
@@ -68,18 +77,6 @@ class Tokenizer(nn.Module):
         return numbers
 
 
-def build_tokenizer(settings: TokenizerSettings) -> Tokenizer:
-    """Returns a fresh tokenizer, initialised as for training; torch's generator draws."""
-    tokenizer = Tokenizer(settings)
-    initialise_backbone(tokenizer.encoder)
-    initialise_backbone(tokenizer.decoder)
-    for layer in (*tokenizer.encode_task_layer, *tokenizer.decode_task_layer):
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
-    return tokenizer
-
-
 def reconstruction_cosine(reconstruction: Tensor, targets: Tensor) -> Tensor:
     """Returns the cosine (N, P) between reconstruction and teacher's features, both (N, P, E)."""
     return F.cosine_similarity(reconstruction, targets.to(reconstruction.dtype), dim=-1)
@@ -91,7 +88,11 @@ def tokenizer_loss(tokenized: Tokenized, targets: Tensor) -> Tensor:
 
 
 def _task_layer(width: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, out))
+    first, last = nn.Linear(width, width), nn.Linear(width, out)
+    for layer in (first, last):
+        nn.init.trunc_normal_(layer.weight, std=0.02)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(first, nn.Tanh(), last)
 
 
 def _patch_tokens(backbone: BeitBackbone, images: Tensor) -> Tensor:

@@ -116,6 +116,40 @@ class TokenizerSettings:
         )
 
 
+@dataclass(frozen=True)
+class CropSettings:
+    """How pictures are cut for the tokenizer and its teacher, who see the same pixels; the defaults are the published.
+
+    scale: smallest and largest share of the picture's area. ratio: of width to height. flip: probability of the mirror
+    image. fixed: always the middle instead, so that each picture has the same pixels in every epoch.
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError that lists every value that cannot be used."""
+        problems = []
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            problems.append(f"scale must be two rising shares of the area, up to 1, not {list(self.scale)}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            problems.append(f"ratio must be two rising numbers above 0, not {list(self.ratio)}")
+        if not 0 <= self.flip <= 1:
+            problems.append(f"flip must be a probability, not {self.flip}")
+        if problems:
+            raise SettingsError("Pictures cannot be cut: " + "; ".join(problems) + ".")
+
+    def check_cache(self, *, is_wanted: bool) -> None:
+        """Raises SettingsError if features are to be kept for crops that never come again."""
+        if is_wanted and not self.fixed:
+            raise SettingsError(
+                "The teacher's features can be kept for fixed crops only: a random crop never comes again, so the "
+                "cache would fill the disk and never be used. Set fixed crops, or do without the cache."
+            )
+
+
 def write_tokenizer_settings(settings: TokenizerSettings) -> dict[str, object]:
     """Returns the settings as JSON takes them; read_tokenizer_settings reads the same back."""
     return asdict(settings) | {"image_size": list(settings.image_size)}

@@ -23,7 +23,7 @@ def test_codebook__one_step_is_that_of_the_reference() -> None:
     book, given = codebook(), features().requires_grad_()
     before = book.codes.numpy().copy()
     found = book(given)
-    book.learn(found, seed=0)
+    book.learn([found], seed=0)
     numbers, chosen, commitment, after = reference_quantizer(given.detach().reshape(-1, 8).numpy(), before, 0.99)
     np.testing.assert_array_equal(found.numbers.flatten().numpy(), numbers)
     np.testing.assert_allclose(found.vectors.detach().reshape(-1, 8).numpy(), chosen, atol=1e-14)
@@ -64,7 +64,7 @@ def test_learn__keeps_unit_length_and_leaves_codes_that_nothing_chose() -> None:
     for seed in range(30):
         found = book(features(seed=seed) + 3.0)
         chosen |= set(found.numbers.flatten().tolist())
-        book.learn(found, seed=0)
+        book.learn([found], seed=0)
         assert torch.allclose(book.codes.norm(dim=1), torch.ones(16, dtype=torch.float64), atol=1e-12)
     never = [number for number in range(16) if number not in chosen]
     assert never and torch.allclose(book.codes[never], start[never], atol=1e-14)
@@ -75,8 +75,8 @@ def test_learn__counts_use_and_idleness() -> None:
     book = codebook()
     found = book(features())
     sizes = np.bincount(found.numbers.flatten().numpy(), minlength=16)
-    book.learn(found, seed=0)
-    book.learn(found, seed=0)
+    book.learn([found], seed=0)
+    book.learn([found], seed=0)
     np.testing.assert_allclose(book.usage.numpy(), sizes * (0.01 + 0.99 * 0.01))
     np.testing.assert_array_equal(book.idle.numpy(), np.where(sizes > 0, 0, 2))
     assert int(book.steps) == 2
@@ -85,7 +85,7 @@ def test_learn__counts_use_and_idleness() -> None:
 def test_learn__in_float32_norms_stay_within_a_hundred_thousandth() -> None:
     book = codebook(num_codes=300, code_width=32).float()
     for seed in range(50):
-        book.learn(book(torch.randn(4, 100, 32, generator=torch.Generator().manual_seed(seed))), seed=0)
+        book.learn([book(torch.randn(4, 100, 32, generator=torch.Generator().manual_seed(seed)))], seed=0)
     assert float((book.codes.norm(dim=1) - 1).abs().max()) < 1e-5
 
 
@@ -117,10 +117,10 @@ def test_learn__revives_what_has_been_idle_for_long_and_nothing_else() -> None:
     idle = sorted(set(range(16)) - set(found.numbers.flatten().tolist()))
     for _ in range(2):
         for one in (book, plain):
-            one.learn(one(given), seed=7)
+            one.learn([one(given)], seed=7)
     assert torch.equal(book.codes, plain.codes)
     for one in (book, plain):
-        one.learn(one(given), seed=7)
+        one.learn([one(given)], seed=7)
     rows = unit(given.reshape(-1, 8).numpy())
     for number in idle:
         assert np.abs(rows - book.codes[number].numpy()).max(axis=1).min() < 1e-12
@@ -133,5 +133,5 @@ def test_learn__revival_is_repeatable() -> None:
     first, second = codebook(revive_after=1), codebook(revive_after=1)
     for book in (first, second):
         for seed in range(3):
-            book.learn(book(features(seed=seed)), seed=11)
+            book.learn([book(features(seed=seed))], seed=11)
     assert torch.equal(first.codes, second.codes)

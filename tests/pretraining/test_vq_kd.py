@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modelscope_beit.errors import ImageError
-from modelscope_beit.pretraining.vq_kd import Tokenizer, build_tokenizer, reconstruction_cosine, tokenizer_loss
+from modelscope_beit.pretraining.vq_kd import Tokenizer, reconstruction_cosine, tokenizer_loss
 from modelscope_beit.settings.tokenizer import CodebookSettings, TokenizerSettings
 from tiny_tokenizer import reference_quantizer, tiny_tokenizer
 
@@ -93,9 +93,9 @@ def test_tokenize__changes_nothing_and_needs_no_gradient() -> None:
 
 
 @torch.no_grad()
-def test_build_tokenizer__initialises_as_unilm() -> None:
+def test_tokenizer__is_initialised_as_unilms() -> None:
     torch.manual_seed(0)
-    tokenizer = build_tokenizer(TokenizerSettings(encoder_depth=2, codebook=CodebookSettings(num_codes=64)))
+    tokenizer = Tokenizer(TokenizerSettings(encoder_depth=2, codebook=CodebookSettings(num_codes=64)))
     assert float(tokenizer.encode_task_layer[0].weight.std()) == pytest.approx(0.02, rel=0.02)
     assert float(tokenizer.decode_task_layer[2].weight.std()) == pytest.approx(0.02, rel=0.02)
     assert float(tokenizer.encoder.pos_embed.std()) == pytest.approx(0.02, rel=0.02)
@@ -176,7 +176,7 @@ def test_step__equals_the_reference_algorithm_in_float64() -> None:
     found = tokenizer(images)
     loss = tokenizer_loss(found, targets)
     loss.backward()
-    tokenizer.codebook.learn(found.quantized, seed=0)
+    tokenizer.codebook.learn([found.quantized], seed=0)
 
     assert len(set(numbers.tolist())) > 3
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
