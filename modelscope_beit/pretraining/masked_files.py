@@ -64,8 +64,7 @@ def open_masked_model(
     try:
         own = file.meta.get(_SETTINGS)
         if settings is None:
-            is_ours = isinstance(own, Mapping)
-            settings = masked_settings_from(own, str(path)) if is_ours else settings_of(file.tensors)
+            settings = masked_settings_from(own, str(path)) if isinstance(own, Mapping) else settings_of(file.tensors)
         return masked_model_with(settings, from_unilm(file.tensors))
     except CheckpointError as error:
         raise error if str(path) in str(error) else CheckpointError(f"{path}: {error}") from error

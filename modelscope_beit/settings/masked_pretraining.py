@@ -29,8 +29,8 @@ class MaskingSettings:
     """Which share of the patches is hidden, in blocks of which shape.
 
     num_masked: patches hidden in each picture; None: ratio of them all, rounded. min_block, max_block: patches of one
-    block; min_block None: as published, 16 of every 75 that are hidden; max_block None: as many as are hidden in all. min_aspect: of a block's height to its width, the largest is
-    1 / min_aspect.
+    block; None: as published, 16 of every 75 that are hidden, and as many as are hidden. min_aspect: of a block's
+    height to its width; the largest is 1 / min_aspect.
     """
 
     ratio: float = _PUBLISHED_RATIO
@@ -143,8 +143,8 @@ class MaskedPretrainingSettings:
             problems.append(f"{count} of {rows}x{columns} patches cannot be hidden; some must be, and some must not")
         if self.masking.smallest_block(backbone.grid) > max(count, 1):
             problems.append(
-                f"blocks of at least {self.masking.min_block} patches do not fit into the {count} that are hidden; lower "
-                "min_block, or set it to null for the published proportion"
+                f"blocks of at least {self.masking.min_block} patches do not fit into the {count} that are hidden; "
+                "lower min_block, or set it to null for the published proportion"
             )
         if problems:
             raise SettingsError("Masked image modelling cannot be set up: " + "; ".join(problems) + ".")

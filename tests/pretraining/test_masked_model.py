@@ -161,10 +161,16 @@ def test_network__drops_paths_on_one_ladder():
     assert [block.drop_path for block in network.cls_pt_layers] == pytest.approx([9 / 110, 10 / 110])
 
 
+def with_few_codes(**backbone) -> MaskedPretrainingSettings:
+    """The published base but for the number of codes, and what is said."""
+    settings = masked_pretraining_settings("base", **backbone)
+    return replace(settings, model=replace(settings.model, num_visual_tokens=500))
+
+
 def test_initialise__has_the_statistics_of_unilm():
     """The numbers were measured on unilm's base; a normal distribution cut at one deviation keeps 0.5396 of it."""
     torch.manual_seed(0)
-    network = build_masked_model(masked_pretraining_settings("base", depth=2, mlp_hidden=1536))
+    network = build_masked_model(with_few_codes(depth=2, mlp_hidden=1536))
     weights = network.state_dict()
     cut = 0.02 * math.sqrt(1 - 2 * math.exp(-0.5) / math.sqrt(2 * math.pi) / math.erf(1 / math.sqrt(2)))
     assert cut == pytest.approx(0.0108, abs=5e-5)
@@ -186,7 +192,7 @@ def test_initialise__has_the_statistics_of_unilm():
 
 def test_initialise__leaves_the_extra_blocks_as_pytorch_makes_them():
     torch.manual_seed(0)
-    settings = replace(masked_pretraining_settings("base", depth=2, mlp_hidden=1536), early_layer=2)
+    settings = replace(with_few_codes(depth=2, mlp_hidden=1536), early_layer=2)
     weights = build_masked_model(settings).state_dict()
     uniform = 1 / math.sqrt(3 * 768)  # deviation of a uniform distribution of +- 1 / sqrt(inputs)
     assert uniform == pytest.approx(0.0208, abs=5e-5)
@@ -204,7 +210,7 @@ def test_initialise__leaves_the_extra_blocks_as_pytorch_makes_them():
 
 def test_initialise__a_fresh_network_knows_nothing_of_8192_codes():
     torch.manual_seed(0)
-    network = build_masked_model(masked_pretraining_settings("base", image_size=(64, 64), depth=2)).eval()
+    network = build_masked_model(masked_pretraining_settings("tiny", image_size=(64, 64), depth=2)).eval()
     mask = torch.zeros(4, 16, dtype=torch.bool)
     mask[:, :6] = True
     with torch.no_grad():

@@ -9,7 +9,6 @@ from modelscope_beit.settings.configuration import read_configuration
 from modelscope_beit.settings.masked_configuration import (
     classifier_configuration,
     masked_settings_from,
-    read_masked_settings,
     write_masked_settings,
 )
 from modelscope_beit.settings.masked_pretraining import (
@@ -18,7 +17,6 @@ from modelscope_beit.settings.masked_pretraining import (
     ViewSettings,
     masked_pretraining_settings,
 )
-from modelscope_beit.settings.problems import Problems, Section
 from modelscope_beit.settings.recipe import read_recipe
 
 
@@ -32,7 +30,7 @@ def test_masked_settings_from__a_size_and_what_is_otherwise():
         "image_size": [128, 96],
         "drop_path": 0.1,
         "masking": {"min_block": 4, "ratio": 0.5},
-        "views": {"code_size": 64, "code_interpolation": "lanczos", "scale": [0.5, 1]},
+        "views": {"code_size": [64, 64], "code_interpolation": "lanczos", "scale": [0.5, 1]},
     }
     expected = replace(
         masked_pretraining_settings("base"),  # masks of the large grid would be refused on the way
@@ -69,13 +67,12 @@ def test_write_masked_settings__and_back(settings):
 
 def test_write_masked_settings__refuses_what_it_has_no_word_for():
     settings = masked_pretraining_settings("base", layer_norm_eps=1e-5)
-    with pytest.raises(SettingsError, match="other layer_norm_eps"):
+    with pytest.raises(SettingsError, match="another layer_norm_eps"):
         write_masked_settings(settings)
 
 
 def test_masked_settings_from__tells_all_that_is_wrong():
     section = {
-        "size": "bas",
         "depht": 3,
         "width": "wide",
         "masking": {"ration": 0.4, "min_block": 1.5},
@@ -84,23 +81,21 @@ def test_masked_settings_from__tells_all_that_is_wrong():
     with pytest.raises(SettingsError) as error:
         masked_settings_from(section, "x.json")
     message = str(error.value)
-    assert message.startswith("x.json cannot be used")
+    assert message.startswith("x.json, masked cannot be used")
     for told in (
-        "masked.size is 'bas'",
-        "masked.depht is 3: nobody knows this key; did you mean depth?",
-        "masked.width is 'wide': a whole number",
-        "masked.masking.ration is 0.4: nobody knows this key; did you mean ratio?",
-        "masked.masking.min_block is 1.5",
-        "masked.views.scale is [0.2]: a list of 2 numbers",
-        "masked.views.flip is None",
+        "depht is 3: nobody knows this key; did you mean depth?",
+        "width is 'wide': a whole number or null",
+        "masking.ration is 0.4: nobody knows this key; did you mean ratio?",
+        "masking.min_block is 1.5",
+        "views.scale is [0.2]: a list of 2 values",
+        "views.flip is None",
     ):
         assert told in message
 
 
-def test_read_masked_settings__a_section_inside_that_is_none():
-    problems = Problems()
-    read_masked_settings(Section({"masking": 5}, "masked", problems))
-    assert problems.wrong == ["masked.masking is 5: a mapping is expected"]
+def test_masked_settings_from__a_size_that_does_not_exist():
+    with pytest.raises(SettingsError, match="no size 'bas'; choose one of .*base"):
+        masked_settings_from({"size": "bas"}, "x.json")
 
 
 def test_classifier_configuration__describes_a_classifier_that_can_be_trained():
