@@ -21,8 +21,6 @@ from modelscope_beit.settings.problems import plain
 
 _logger = logging.getLogger(__name__)
 
-_logger = logging.getLogger(__name__)
-
 # Keys of a network's parts that leave its weights as they are.
 _DECIDED_BY_A_RECIPE = {
     "backbone": frozenset(
