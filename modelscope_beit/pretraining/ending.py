@@ -47,12 +47,13 @@ def conclude(run: PretrainingProgress, *, was_interrupted: bool) -> PretrainingR
 
 
 def write_files(run: PretrainingProgress) -> None:
-    """Writes the newest weights for others, each file all or nothing, beside the configuration."""
+    """Writes the newest weights for others, each file all or nothing, and what makes a model folder of them."""
     folder = run.job.work_dir / names.RUN_OUTPUT
     folder.mkdir(exist_ok=True)
     for name, content in run.job.stage.checkpoint_files().items():
         write_atomically(folder / name, partial(torch.save, content))
-    _write_json(folder / names.CONFIGURATION_FILE, run.job.configuration)
+    if run.job.output_configuration is not None:
+        _write_json(folder / names.CONFIGURATION_FILE, run.job.output_configuration)
 
 
 def read_gate(folder: Path) -> Verdict | None:

@@ -23,7 +23,8 @@ class PretrainingJob:
     """Everything about a run of one stage, decided before its first step.
 
     pictures: without labels; of a stream this process's part. labelled: for k-NN; None: it is not measured.
-    configuration: the whole of it, written to the run folder. data: where the pictures came from.
+    configuration: the whole of it, written to the run folder. output_configuration: that of the model folder which the
+    weights for others make together with it; None: they make none. data: where the pictures came from.
     is_resumed: go on from the newest checkpoint in work_dir. timestamp: names the log files.
     command: what a person would type to do it again. notes: what is worth a line of the log.
     """
@@ -37,6 +38,7 @@ class PretrainingJob:
     timestamp: str
     data: str
     command: str
+    output_configuration: Mapping[str, object] | None = None
     is_resumed: bool = False
     notes: tuple[str, ...] = ()
 
