@@ -36,7 +36,7 @@ from throughput_report import about_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PEERS = ROOT / "benchmarks" / "serving_peers.py"
+NAIVE, LITSERVE = (str(ROOT / "benchmarks" / f"serving_{name}.py") for name in ("naive", "litserve"))
 CLIENTS = (1, 2, 4, 8, 16, 32)
 PATIENCE_SECONDS = 300.0
 # What the answers have to be, asked of the package as `beit predict` does.
@@ -65,8 +65,8 @@ OURS = (sys.executable, "-m", "modelscope_beit", "serve")
 CONTESTANTS = (
     Contestant("beit serve, a worker per core", OURS, ("--workers", "{cores}", "--port", "{port}")),
     Contestant("beit serve, one worker", OURS, ("--port", "{port}")),
-    Contestant("FastAPI, one forward per request", (sys.executable, str(PEERS), "naive"), ("{port}",)),
-    Contestant("LitServe, a worker per core", (sys.executable, str(PEERS), "litserve"), ("{port}",), as_json=True),
+    Contestant("FastAPI, one forward per request", (sys.executable, NAIVE), ("{port}",)),
+    Contestant("LitServe, a worker per core", (sys.executable, LITSERVE), ("{port}",), as_json=True),
 )
 
 
