@@ -19,9 +19,6 @@ class HuggingFaceAnswering(_Answering):
     def route(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
         """Returns status and content of the answer."""
         hub = self.hub
-        if method == "PUT":
-            hub.blobs[path.removeprefix("/lfs/")] = body
-            return 200, {}
         if path == "/api/repos/create":
             asked = json.loads(body)
             identity = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]

@@ -22,6 +22,7 @@ from modelscope_beit import names
 from modelscope_beit.commands.model_argument import local_path
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.recipe_rules.applying import named_paths
+from modelscope_beit.settings.hub_push import without_tokens
 from modelscope_beit.settings.overrides import apply_overrides, short_keys_help
 
 # Option -> the short key that it sets.
@@ -117,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         timestamp=timestamp,
         source=arguments.model,
         data=arguments.data,
-        command=shlex.join([names.COMMAND, *sys.argv[1:]]),
+        command=shlex.join([names.COMMAND, *without_tokens(sys.argv[1:])]),
         reopening=reopening_facts(prepared, data=_lasting(arguments.data), seed=start.seed),
     )
     return train_and_tell(job, is_dry_run=arguments.dry_run)

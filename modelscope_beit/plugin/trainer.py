@@ -42,6 +42,8 @@ from modelscope_beit.plugin.trainer_configuration import (
     set_max_epochs,
 )
 from modelscope_beit.plugin.trainer_model import given_classifier, model_folder
+from modelscope_beit.plugin.trainer_pushing import check_pushes, push_run
+from modelscope_beit.settings.hub_push import PUSH_KEYS, HubPush, read_pushes, take_push_settings, without_tokens
 from modelscope_beit.settings.recipe import Recipe, read_recipe
 from modelscope_beit.training.environment import environment_info
 from modelscope_beit.training.finetune import finetune
@@ -142,6 +144,8 @@ class BeitImageClassificationTrainer(BaseTrainer):
                 f"work_dir is {work_dir}, the folder of the model; the run would replace its "
                 f"{names.CONFIGURATION_FILE}. Choose another work_dir."
             )
+        pushes = self._pushes()
+        check_pushes(pushes)
         prepared = prepare(self._start(), self._open_data)
         if prepared.ruled is not None:
             # evaluate() reads it.
@@ -160,6 +164,8 @@ class BeitImageClassificationTrainer(BaseTrainer):
         result = finetune(job)
         if result.was_interrupted:
             raise KeyboardInterrupt(f"Training was interrupted; to go on: resume_from={str(result.checkpoint)!r}")
+        if is_main_process():
+            push_run(work_dir, pushes, self.logger)
 
     def evaluate(
         self, checkpoint_path: str | None = None, *args: Any, **kwargs: Any
@@ -216,18 +222,26 @@ class BeitImageClassificationTrainer(BaseTrainer):
     ) -> None:
         """Sets cfg and what scripts read of it. A mistake in it is told here, before anything slow begins."""
         file = Path(self.cfg_file)
+        self._push_settings = {"": {name: getattr(arguments, name, None) for name in PUSH_KEYS}}
         if file == Path(self.model_dir) / names.CONFIGURATION_FILE:
             content = complete_configuration(Path(self.model_dir), trust_remote_code=arguments.trust_remote_code)
         else:
+            self._push_settings |= take_push_settings(self.cfg)
             content = with_training_sections(self.cfg.to_dict(), self.cfg_file)
         cfg = make_config(content, file, arguments, seed)
         self._original = plain_configuration(cfg)
         self.cfg = modified_config(cfg, cfg_modify_fn)
+        self._pushes()
         self.max_epochs = set_max_epochs(self.cfg, arguments.max_epochs)
         self.work_dir: str = self.cfg.work_dir
         self.device: str = self.cfg.device
         read = read_for_evaluation if self.train_dataset is None else read_recipe
         read(plain_configuration(self.cfg), where=self._where(), original=self._original)
+
+    def _pushes(self) -> list[HubPush]:
+        """Returns where to push to, by everything that was said so far; the configuration no longer says it then."""
+        self._push_settings |= take_push_settings(self.cfg)
+        return read_pushes(self._push_settings)
 
     def _where(self) -> str:
         return f"The configuration {self.cfg_file}, as the script changed it,"
@@ -309,7 +323,7 @@ def _progress(logger: logging.Logger) -> Callable[[int], None]:
 
 def _command_line() -> str:
     """Returns what was typed to run the script, as far as a program can know."""
-    return shlex.join([Path(sys.executable).name, *sys.argv])
+    return shlex.join([Path(sys.executable).name, *without_tokens(sys.argv)])
 
 
 register_over(_STOCK_MODULE, TRAINERS, names.TRAINER_GROUP, [names.TRAINER], BeitImageClassificationTrainer)

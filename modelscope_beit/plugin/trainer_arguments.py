@@ -4,7 +4,7 @@ import difflib
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class TrainerArguments:
     dist_params: for torch.distributed, e.g. {"backend": "gloo"}.
     recipe: "auto" or "bit", the rule that chooses the recipe; what cfg_modify_fn changes goes before it.
     no_validate: True: no evaluation while training. deterministic: True: the same numbers in every run, on a GPU too.
+    push_to_hub and the four after it: as ModelScope's CheckpointHook has them; see plugin/trainer_pushing.py.
     """
 
     work_dir: str | None = None
@@ -54,6 +55,11 @@ class TrainerArguments:
     deterministic: bool = False
     trust_remote_code: bool = False
     recipe: str | None = None
+    push_to_hub: bool = False
+    hub_repo_id: str | None = None
+    hub_token: str | None = field(default=None, repr=False)
+    private_hub: bool = True
+    hub_revision: str | None = None
 
 
 def read_arguments(keywords: Mapping[str, Any]) -> TrainerArguments:
@@ -61,7 +67,7 @@ def read_arguments(keywords: Mapping[str, Any]) -> TrainerArguments:
 
     Raises SettingsError that lists every unknown keyword, with the nearest known one, and every unusable value.
     """
-    known = [field.name for field in fields(TrainerArguments)]
+    known = [one.name for one in fields(TrainerArguments)]
     problems = []
     for name in keywords:
         if name not in known:

@@ -1,10 +1,14 @@
 """Collects everything that is wrong with a configuration, so that a person can mend it in one go."""
 
 import difflib
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from modelscope_beit.errors import SettingsError
+
+# Of ModelScope and of Hugging Face; a misspelt `hub_token` must not end in a log.
+_TOKEN = re.compile(r"\b(?:ms-[0-9a-f]{8}-[0-9a-f-]{4,}|hf_[A-Za-z0-9]{8,})")
 
 
 @dataclass
@@ -130,8 +134,8 @@ class Section:
 
 
 def shown(value: object) -> str:
-    """Returns a value as it is quoted in a message: its repr, at most 60 characters."""
-    text = repr(value)
+    """Returns a value as it is quoted in a message: its repr, at most 60 characters, and no hub's token in it."""
+    text = _TOKEN.sub("***", repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

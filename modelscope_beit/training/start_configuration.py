@@ -58,6 +58,7 @@ def with_training_sections(configuration: Mapping[str, object], where: str) -> d
     """
     settings = read_configuration(configuration, where)
     content: Any = plain(configuration)
+    _forget_pushes(content, where)
     if content.pop(CONFIDENCE, None) is not None:
         _logger.info("%s is calibrated; that is for its own weights, so the trained ones start without it.", where)
     steps = write_preprocessing(settings.preprocessing)
@@ -82,6 +83,7 @@ def with_recipe_of(configuration: Mapping[str, object], file: Path) -> dict[str,
     class counts follow the data.
     """
     recipe, merged = read_configuration_file(file), cast(dict[str, Any], plain(configuration))
+    _forget_pushes(recipe, str(file))
     for name in ("train", "evaluation", "preprocessor"):
         merged[name] = {**merged.get(name, {}), **recipe.get(name, {})}
     before = merged["model"]["mm_model"]
@@ -149,17 +151,18 @@ def read_configuration_file(file: Path) -> dict[str, Any]:
 
 
 def _forget_pushes(content: dict[str, Any], where: str) -> None:
-    """Drops, in place, what a model's own folder says about pushing.
+    """Drops, in place, what a file says about pushing.
 
     Whoever made the folder must not say where weights go that somebody else trains, and a token must not be handed on.
     """
     taken = take_push_settings(content)
     if any(settings.get("push_to_hub") for settings in taken.values()):
         _logger.warning(
-            "%s asks to push to a hub, in %s. Only what a script says itself counts: set push_to_hub in cfg_modify_fn, "
-            "or as an argument of the trainer.",
+            "%s asks to push to a hub, in %s. Only what you say yourself counts: set push_to_hub in cfg_modify_fn or as "
+            "an argument of the trainer, or use `%s publish` afterwards.",
             where,
             ", ".join(taken),
+            names.COMMAND,
         )
 
 
