@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 # Nothing listens there, so that whoever asks the hub gets an error at once: what runs here is to be opened from disk.
 _NO_HUB = "http://127.0.0.1:9"
@@ -33,23 +33,26 @@ class Finished:
     errors: str
 
 
-def run_python(code: str, *arguments: str, folder: Path, trusted: Sequence[Path] = ()) -> Finished:
+def run_python(code: str, *arguments: str, folder: Path) -> Finished:
     """Runs Python code in a new interpreter, with `folder` as its working folder, and returns what came of it.
 
-    arguments: sys.argv[1:] of the program. trusted: further folders to import from.
+    arguments: sys.argv[1:] of the program.
     Tokens in the environment are not handed on. A program that takes longer than half an hour is ended; its status is
     then -1.
     """
     environment = {name: value for name, value in os.environ.items() if not name.endswith(("TOKEN", "API_KEY"))}
     # A checkout that is not installed is found by its place, as this process has found it.
-    places = [str(Path(__file__).parents[2]), *map(str, trusted), *filter(None, [os.environ.get("PYTHONPATH")])]
+    places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment |= _OFFLINE | {"PYTHONPATH": os.pathsep.join(places)}
     command = [sys.executable, "-c", code, *arguments]
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=_TIME_LIMIT_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return Finished(-1, "", f"It did not end within {_TIME_LIMIT_SECONDS // 60} minutes.")
+    # ModelScope copies the code of a trusted folder to its cache; nothing of it is to stay there.
+    with TemporaryDirectory() as cache:
+        environment["MODELSCOPE_CACHE"] = cache
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=_TIME_LIMIT_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            return Finished(-1, "", f"It did not end within {_TIME_LIMIT_SECONDS // 60} minutes.")
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return Finished(done.returncode, done.stdout, "\n".join(lines[-_TOLD_LINES:]))

@@ -21,15 +21,14 @@ def find_local_paths(text: str, known: Sequence[str] = ()) -> list[str]:
     known: further paths, which may hold spaces. Addresses of the web and "a/b" are no local paths.
     """
     places = [found.span() for found in _pattern().finditer(text)]
-    places += [found.span() for path in known for found in re.finditer(re.escape(path), text)]
+    places += [found.span() for path in known for found in _known_pattern(path).finditer(text)]
     return list(dict.fromkeys(text[start:end] for start, end in _joined(places)))
 
 
 def without_local_paths(text: str, known: Sequence[str] = ()) -> str:
     """Returns the text with the last part of every local path in its place, e.g. "pets" for a long one to pets/."""
     for path in sorted(known, key=len, reverse=True):
-        text = re.sub(re.escape(path) + r"(?=[/\\])|" + re.escape(path), lambda found: _last_part(found[0]), text)
-        text = text.replace(f"{_last_part(path)}//", f"{_last_part(path)}/")
+        text = _known_pattern(path).sub(_last_part(path).replace("\\", r"\\"), text)
     return _pattern().sub(lambda found: _last_part(found[0]), text)
 
 
@@ -44,6 +43,11 @@ def _pattern() -> re.Pattern[str]:
     names = "|".join(re.escape(name) for name in sorted(roots, key=len, reverse=True) if name)
     absolute = rf"(?<![\w/:.~-])(?:file://)?/(?:{names})(?:/{_PART})+/?"
     return re.compile(f"{absolute}|(?<![\\w~]){_HOME_FOLDER}|{_WINDOWS}")
+
+
+def _known_pattern(path: str) -> re.Pattern[str]:
+    """Returns a pattern of a path that is no part of a longer word: "/data" is not in "resources/data"."""
+    return re.compile(rf"(?<![\w.~-]){re.escape(path)}(?![\w-])")
 
 
 def _joined(places: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

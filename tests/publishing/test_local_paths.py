@@ -37,6 +37,12 @@ def test_find_local_paths__knows_places_with_spaces() -> None:
     assert without_local_paths(text, known) == "the folder my pets (validation part), old/cat.jpg"
 
 
+def test_find_local_paths__does_not_find_a_known_place_inside_a_word() -> None:
+    text = "resources/data, x/database, /data and /data/x"
+    assert find_local_paths(text, ["/data"]) == ["/data", "/data/x"]
+    assert without_local_paths(text, ["/data"]) == "resources/data, x/database, data and data/x"
+
+
 def test_is_local_path__is_of_the_whole_text() -> None:
     assert is_local_path("/tmp/a") and is_local_path(r"C:\data")
     assert not is_local_path("see /tmp/a") and not is_local_path("a/b")
