@@ -31,6 +31,8 @@ INSTALL_REQUIRES = [
     "rich>=13.0",
     "matplotlib>=3.8",
     "numpy>=1.26",
+    # The front matter of published cards.
+    "pyyaml>=6.0",
 ]
 
 EXTRAS_REQUIRE = {
