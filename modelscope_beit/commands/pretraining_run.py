@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modelscope_beit import names
+from modelscope_beit.commands.model_argument import local_path
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.settings.overrides import apply_overrides
 from modelscope_beit.settings.problems import plain
@@ -85,24 +86,16 @@ def run_stage(arguments: argparse.Namespace, configuration: Mapping[str, object]
     out = arguments.out or Path("runs") / f"{configuration['stage']}_{timestamp}"
 
     # Deferred, so that help and wrong usage are told at once: these bring torch.
-    from modelscope_beit.pretraining.opening import RunPlace, open_pretraining_job
     from modelscope_beit.training.reopening import refuse_to_replace
 
     refuse_to_replace(out)
-    place = RunPlace(out, timestamp, shlex.join([names.COMMAND, *sys.argv[1:]]))
-    job = open_pretraining_job(configuration, place, where=where)
-    return _train_and_tell(job, is_json=arguments.json)
+    return _train_and_tell(configuration, where, out, timestamp, is_json=arguments.json)
 
 
 def resume_stage(run: Path, overrides: list[str]) -> int:
     """Goes on with a run of a stage from its newest checkpoint; overrides: KEY=VALUE each. Returns as run_stage."""
-    # Deferred, so that help and wrong usage are told at once: these bring torch.
-    from modelscope_beit.pretraining.opening import RunPlace, open_pretraining_job
-
     configuration = apply_overrides(_read(run / names.CONFIGURATION_FILE), overrides)
-    command = shlex.join([names.COMMAND, *sys.argv[1:]])
-    place = RunPlace(run, time.strftime("%Y%m%d_%H%M%S"), command, is_resumed=True)
-    return _train_and_tell(open_pretraining_job(configuration, place, where=str(run)), is_json=False)
+    return _train_and_tell(configuration, str(run), run, time.strftime("%Y%m%d_%H%M%S"), is_resumed=True)
 
 
 def is_pretraining_run(run: Path) -> bool:
@@ -111,14 +104,26 @@ def is_pretraining_run(run: Path) -> bool:
     return file.is_file() and "stage" in _read(file)
 
 
-def _train_and_tell(job: object, *, is_json: bool) -> int:
+def _train_and_tell(
+    configuration: Mapping[str, object],
+    where: str,
+    run: Path,
+    timestamp: str,
+    *,
+    is_resumed: bool = False,
+    is_json: bool = False,
+) -> int:
     # Deferred, so that help and wrong usage are told at once: these bring torch.
     from modelscope_beit.commands.facts_view import print_facts
-    from modelscope_beit.pretraining.job import PretrainingJob
+    from modelscope_beit.pretraining.opening import open_pretraining_job
     from modelscope_beit.pretraining.pretrain import pretrain
+    from modelscope_beit.pretraining.tokenizer_job import Occasion
     from modelscope_beit.training.processes import is_main_process
 
-    assert isinstance(job, PretrainingJob)
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    command = shlex.join([names.COMMAND, *sys.argv[1:]])
+    occasion = Occasion(run, timestamp, command, is_resumed, rank, world_size)
+    job = open_pretraining_job(configuration, occasion, where, find_model=local_path)
     result = pretrain(job)
     if result.was_interrupted or result.verdict is None:
         return INTERRUPTED
