@@ -63,10 +63,8 @@ def configuration_of(
     where = "the published configuration with the options given"
     if arguments.config is not None:
         configuration, where = _read(arguments.config), str(arguments.config)
-        if configuration.get("stage") != stage:
-            raise SettingsError(
-                f"{where}: a configuration with stage {stage!r} is expected, not {configuration.get('stage')!r}."
-            )
+        if (named := configuration.get("stage")) != stage:
+            raise SettingsError(f"{where}: a configuration with stage {stage!r} is expected, not {named!r}.")
     given = {"data": _lasting(arguments.data), "labelled": arguments.labelled and _lasting(arguments.labelled)}
     given |= {"stream": True if arguments.stream else None, **changes}
     given |= {key: getattr(arguments, option) for option, key in _OPTIONS.items()}
@@ -86,16 +84,25 @@ def run_stage(arguments: argparse.Namespace, configuration: Mapping[str, object]
     out = arguments.out or Path("runs") / f"{configuration['stage']}_{timestamp}"
 
     # Deferred, so that help and wrong usage are told at once: these bring torch.
+    from modelscope_beit.pretraining.opening import RunPlace, open_pretraining_job
     from modelscope_beit.training.reopening import refuse_to_replace
 
     refuse_to_replace(out)
-    return _train_and_tell(configuration, where, out, timestamp, is_json=arguments.json)
+    place = RunPlace(out, timestamp, shlex.join([names.COMMAND, *sys.argv[1:]]))
+    job = open_pretraining_job(configuration, place, where=where, find_model=local_path)
+    return _train_and_tell(job, is_json=arguments.json)
 
 
 def resume_stage(run: Path, overrides: list[str]) -> int:
     """Goes on with a run of a stage from its newest checkpoint; overrides: KEY=VALUE each. Returns as run_stage."""
+    # Deferred, so that help and wrong usage are told at once: these bring torch.
+    from modelscope_beit.pretraining.opening import RunPlace, open_pretraining_job
+
     configuration = apply_overrides(_read(run / names.CONFIGURATION_FILE), overrides)
-    return _train_and_tell(configuration, str(run), run, time.strftime("%Y%m%d_%H%M%S"), is_resumed=True)
+    command = shlex.join([names.COMMAND, *sys.argv[1:]])
+    place = RunPlace(run, time.strftime("%Y%m%d_%H%M%S"), command, is_resumed=True)
+    job = open_pretraining_job(configuration, place, where=str(run), find_model=local_path)
+    return _train_and_tell(job, is_json=False)
 
 
 def is_pretraining_run(run: Path) -> bool:
@@ -104,26 +111,14 @@ def is_pretraining_run(run: Path) -> bool:
     return file.is_file() and "stage" in _read(file)
 
 
-def _train_and_tell(
-    configuration: Mapping[str, object],
-    where: str,
-    run: Path,
-    timestamp: str,
-    *,
-    is_resumed: bool = False,
-    is_json: bool = False,
-) -> int:
+def _train_and_tell(job: object, *, is_json: bool) -> int:
     # Deferred, so that help and wrong usage are told at once: these bring torch.
     from modelscope_beit.commands.facts_view import print_facts
-    from modelscope_beit.pretraining.opening import open_pretraining_job
+    from modelscope_beit.pretraining.job import PretrainingJob
     from modelscope_beit.pretraining.pretrain import pretrain
-    from modelscope_beit.pretraining.tokenizer_job import Occasion
     from modelscope_beit.training.processes import is_main_process
 
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    command = shlex.join([names.COMMAND, *sys.argv[1:]])
-    occasion = Occasion(run, timestamp, command, is_resumed, rank, world_size)
-    job = open_pretraining_job(configuration, occasion, where, find_model=local_path)
+    assert isinstance(job, PretrainingJob)
     result = pretrain(job)
     if result.was_interrupted or result.verdict is None:
         return INTERRUPTED
