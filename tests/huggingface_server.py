@@ -27,6 +27,8 @@ class HuggingFaceAnswering(_Answering):
                 PRIVATE if asked["visibility"] == "private" else PUBLIC, "", branches
             )
             return 200, {"url": f"{hub.address}/{identity}", "name": identity}
+        if path == "/api/validate-yaml":
+            return 200, {"errors": [], "warnings": []}
         if found := re.fullmatch(r"/(.+)\.git/info/lfs/objects/batch", path):
             return 200, {"transfer": "basic", "objects": [self._wanted(one) for one in json.loads(body)["objects"]]}
         found = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(\w+))?(?:/([^/]+))?", path)

@@ -158,8 +158,8 @@ def _forget_pushes(content: dict[str, Any], where: str) -> None:
     taken = take_push_settings(content)
     if any(settings.get("push_to_hub") for settings in taken.values()):
         _logger.warning(
-            "%s asks to push to a hub, in %s. Only what you say yourself counts: set push_to_hub in cfg_modify_fn or as "
-            "an argument of the trainer, or use `%s publish` afterwards.",
+            "%s asks to push to a hub, in %s. Only what you say yourself counts: set push_to_hub in cfg_modify_fn or "
+            "as an argument of the trainer, or use `%s publish` afterwards.",
             where,
             ", ".join(taken),
             names.COMMAND,

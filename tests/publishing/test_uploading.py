@@ -30,9 +30,7 @@ def hub() -> Iterator[Hub]:
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "staged"
     folder.mkdir()
-    (folder / "README.md").write_text(
-        "---\nx: y\nlicense: 'cc-by-4.0' # as the data\n---\nlicense: no\n"
-    )
+    (folder / "README.md").write_text("---\nx: y\nlicense: 'cc-by-4.0' # as the data\n---\nlicense: no\n")
     (folder / "weights.bin").write_bytes(bytes(100_000))
     return folder
 
@@ -84,7 +82,7 @@ def test_upload__quotes_a_hub_that_repeats_the_token_without_it(
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.address)
     monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "home"))
     hub.repositories["someone/pets"] = Repository(hub_server.PRIVATE, "")
-    spoken = io.StringIO()
+    spoken, refused = io.StringIO(), "ms-refused"
     handler = logging.StreamHandler(spoken)
     logger = logging.getLogger("modelscope_hub")
     level = logger.level
@@ -92,9 +90,9 @@ def test_upload__quotes_a_hub_that_repeats_the_token_without_it(
     logger.setLevel(logging.DEBUG)
     try:
         with pytest.raises(PublishingError, match=r"known by Bearer \*\*\*") as caught:
-            upload(folder, TO, token="ms-refused", private=True, tag=None, message="", progress=lambda sent, of: None)
+            upload(folder, TO, token=refused, private=True, tag=None, message="", progress=lambda sent, of: None)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
     assert "Bearer ***" in spoken.getvalue()
-    assert "ms-refused" not in spoken.getvalue() + "".join(traceback.format_exception(caught.value))
+    assert refused not in spoken.getvalue() + "".join(traceback.format_exception(caught.value))
