@@ -21,6 +21,7 @@ from modelscope_beit.settings.pretraining_run import PretrainingRun
 from modelscope_beit.settings.problems import shown
 from modelscope_beit.settings.teacher import PUBLISHED_TEACHER
 from modelscope_beit.settings.tokenizer import CropSettings, TokenizerSettings, tokenizer_settings_from
+from modelscope_beit.settings.tokenizer_recipe import with_tokenizer_rules
 
 StageName = Literal["tokenizer", "masked"]
 TOKENIZER: StageName = "tokenizer"
@@ -33,9 +34,8 @@ PUBLISHED_RUNS: dict[StageName, PretrainingRun] = {
     ),
     MASKED: PretrainingRun(),
 }
-# Only here the rate follows the pictures of a step, of all processes.
-LR_OF_128 = 5e-5
-_WARM_UP_SHARES = {TOKENIZER: 1 / 10, MASKED: 1 / 30}
+# Of the run, in masked image modelling: 10 of 300 epochs.
+_WARM_UP_SHARE = 1 / 30
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def read_pretraining(
 ) -> PretrainingConfiguration:
     """Returns what a configuration says.
 
-    Without run.lr, that of the tokenizer is 5e-5 for every 128 pictures of a step; without a warm-up, that takes a
-    tenth (of masked image modelling: a thirtieth) of the run, as it did in the published ones.
+    Without a learning rate or a warm-up, that of a tokenizer is as settings.tokenizer_recipe says; masked image
+    modelling has its warm-up in a thirtieth of the run, as published.
     where: the file or object it came from, for messages. Raises SettingsError that lists what is wrong in the first
     section in which anything is.
     """
@@ -130,18 +130,13 @@ def read_pretraining(
 
 def read_run(section: Mapping[str, object], stage: StageName, where: str, num_processes: int) -> PretrainingRun:
     """Returns the recipe that a section gives over the published one; see read_pretraining."""
-    values = mapping_of(PUBLISHED_RUNS[stage]) | section
-    for one, other in (("iterations", "epochs"), ("epochs", "iterations")):
-        if section.get(one) is not None and other not in section:
-            values[other] = None
-    for length, warm_up in (("epochs", "warm_up_epochs"), ("iterations", "warm_up_iterations")):
-        if warm_up not in section and type(values[length]) is int:
-            values[warm_up] = int(_WARM_UP_SHARES[stage] * values[length])
-    counts = [values["batch_size"], values["accumulation"]]
-    if stage == TOKENIZER and "lr" not in section and all(type(count) is int for count in counts):
-        values["lr"] = LR_OF_128 * counts[0] * counts[1] * num_processes / 128
-        values["min_lr"] = section.get("min_lr", min(values["min_lr"], values["lr"]))
-    return settings_from(values, PretrainingRun, where=f"{where}, run")
+    given = dict(section) if stage == MASKED else with_tokenizer_rules(section, num_processes)
+    for length, other in (("iterations", "epochs"), ("epochs", "iterations")):
+        if (count := given.get(length)) is not None:
+            given.setdefault(other, None)
+            if type(count) is int:
+                given.setdefault(f"warm_up_{length}", int(_WARM_UP_SHARE * count))
+    return settings_from(mapping_of(PUBLISHED_RUNS[stage]) | given, PretrainingRun, where=f"{where}, run")
 
 
 def with_target_width(settings: TokenizerSettings, width: int) -> TokenizerSettings:
