@@ -1,6 +1,7 @@
 """The sections of a card, each in the language of its words."""
 
 import re
+import shlex
 from collections.abc import Mapping
 
 from modelscope_beit import __version__, names
@@ -10,6 +11,7 @@ from modelscope_beit.publishing.card_facts import CardFacts
 from modelscope_beit.publishing.card_words import ROWS_ZH, WORDS, Language
 from modelscope_beit.publishing.limits import limits
 from modelscope_beit.publishing.measured import Measured
+from modelscope_beit.publishing.self_contained import extra_for, package
 from modelscope_beit.publishing.usage_code import EXAMPLE
 from modelscope_beit.training.markdown import code_block, escaped, table, two_columns
 
@@ -50,8 +52,9 @@ def _what(facts: CardFacts, language: Language) -> str:
 
 def _use(facts: CardFacts, words: Mapping[str, str]) -> str:
     usage = facts.usage
-    package = "transformers torchvision" if facts.destination.hub == "huggingface" else names.DISTRIBUTION
-    parts = [code_block(f"pip install {package}", "bash"), code_block(usage.code.strip(), "python")]
+    ours = shlex.quote(package(extra_for(facts.model.settings)))
+    packages = "transformers torchvision" if facts.destination.hub == "huggingface" else ours
+    parts = [code_block(f"pip install {packages}", "bash"), code_block(usage.code.strip(), "python")]
     if usage.error:
         # A traceback tells where the packages of this machine lie; the check names what failed.
         return "\n\n".join([*parts, words["use_failed"], code_block(facts.shortened(usage.error.splitlines()[-1]))])

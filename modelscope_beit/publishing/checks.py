@@ -16,10 +16,11 @@ from modelscope_beit.publishing.local_paths import find_local_paths
 from modelscope_beit.publishing.secrets import secrets_in_json, secrets_in_text
 from modelscope_beit.publishing.self_contained import (
     CODE_KEYS,
-    REQUIREMENTS,
+    EXTRAS,
     REQUIREMENTS_FILE,
     WRAPPER,
     WRAPPER_FILE,
+    requirements,
 )
 from modelscope_beit.publishing.source import read_front_matter
 from modelscope_beit.publishing.staged_folder import Check, files_below
@@ -33,7 +34,7 @@ _MOST_TOLD = 5
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib")
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".sh", ".whl", ".ipynb", ".npy", ".npz")
 # What a self-contained folder may hold, byte for byte.
-_WRAPPING = {WRAPPER_FILE: WRAPPER.encode(), REQUIREMENTS_FILE: REQUIREMENTS.encode()}
+_WRAPPING = {WRAPPER_FILE: [WRAPPER], REQUIREMENTS_FILE: [requirements(extra) for extra in EXTRAS]}
 _OPENING = """import json, sys
 {plugin}
 classify = pipeline("image-classification", model=sys.argv[1]{options})
@@ -129,7 +130,7 @@ def check_code(folder: Path, *, self_contained: bool) -> Check:
     found = []
     for name in files_below(folder):
         path = folder / name
-        is_wrapper = self_contained and _WRAPPING.get(name) == path.read_bytes()
+        is_wrapper = self_contained and path.read_bytes().decode("utf-8", "replace") in _WRAPPING.get(name, ())
         if name.endswith(_PICKLES):
             found += _complaints(path, name)
         elif name.endswith(_CODE) and not is_wrapper:

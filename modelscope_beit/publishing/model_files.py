@@ -16,7 +16,7 @@ from modelscope_beit.model_folder.label_files import write_labels
 from modelscope_beit.model_folder.opening import find_class_names, find_weight_file, read_folder_settings
 from modelscope_beit.model_folder.writing import write_model_folder
 from modelscope_beit.publishing.local_paths import is_local_path, without_local_paths
-from modelscope_beit.publishing.self_contained import ALLOW_REMOTE, CODE_KEYS, add_wrapper
+from modelscope_beit.publishing.self_contained import ALLOW_REMOTE, CODE_KEYS, add_wrapper, extra_for
 from modelscope_beit.settings.configuration import FolderSettings
 from modelscope_beit.settings.model import ModelSettings
 
@@ -63,7 +63,7 @@ def write_modelscope_files(
         configuration["confidence"]["weights"] = file_digest(folder / names.WRITTEN_WEIGHT_FILE)
     if self_contained:
         configuration[ALLOW_REMOTE] = True
-        add_wrapper(folder)
+        add_wrapper(folder, extra_for(settings))
     text = json.dumps(configuration, indent=2, ensure_ascii=False) + "\n"
     configuration_file.write_text(text, encoding="utf-8")
     return found

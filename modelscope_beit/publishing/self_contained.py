@@ -8,6 +8,9 @@ Source: modelscope.pipelines.builder.pipeline, modelscope.utils.plugins.register
 from pathlib import Path
 
 from modelscope_beit import __version__, names
+from modelscope_beit.settings.configuration import FolderSettings
+from modelscope_beit.settings.foreign_models import MmclsModelSettings, TimmModelSettings
+from modelscope_beit.settings.foreign_steps import ForeignSteps
 
 WRAPPER_FILE = "ms_wrapper.py"
 REQUIREMENTS_FILE = "requirements.txt"
@@ -22,11 +25,29 @@ There is nothing else in it: the code is in the package {names.DISTRIBUTION}, wh
 
 import modelscope_beit  # noqa: F401
 '''
-REQUIREMENTS = f"{names.DISTRIBUTION}>={__version__}\n"
+# The extras of the package that networks or steps of others need; "" for what is native.
+EXTRAS = ("", "timm", "openmmlab")
 
 
-def add_wrapper(folder: Path) -> None:
+def requirements(extra: str) -> str:
+    """Returns the text of requirements.txt for a model that needs an extra, one of EXTRAS."""
+    return f"{package(extra)}>={__version__}\n"
+
+
+def package(extra: str) -> str:
+    """Returns what pip is asked for, e.g. "modelscope-beit[timm]"."""
+    return f"{names.DISTRIBUTION}[{extra}]" if extra else names.DISTRIBUTION
+
+
+def extra_for(settings: FolderSettings) -> str:
+    """Returns the extra that opening a folder needs, one of EXTRAS."""
+    if isinstance(settings.model, MmclsModelSettings) or isinstance(settings.preprocessing, ForeignSteps):
+        return "openmmlab"
+    return "timm" if isinstance(settings.model, TimmModelSettings) else ""
+
+
+def add_wrapper(folder: Path, extra: str) -> None:
     """Writes the two files; configuration.json has to say "allow_remote" besides."""
     # As bytes: line ends are the same everywhere.
     (folder / WRAPPER_FILE).write_bytes(WRAPPER.encode())
-    (folder / REQUIREMENTS_FILE).write_bytes(REQUIREMENTS.encode())
+    (folder / REQUIREMENTS_FILE).write_bytes(requirements(extra).encode())

@@ -119,7 +119,7 @@ def test_check_code__finds_pickles_that_could_run_it(staged: Path) -> None:
 
 
 def test_check_code__lets_only_the_wrapper_pass_as_it_was_written(staged: Path) -> None:
-    add_wrapper(staged)
+    add_wrapper(staged, "timm")
     (staged / "configuration.json").write_text('{"allow_remote": true}')
     assert check_code(staged, self_contained=True).is_right
     loose = check_code(staged, self_contained=False)
