@@ -4,12 +4,12 @@ Source: BEiT v2 (arXiv 2208.06366), section 2.2; unilm/beit2 modeling_vqkd.py an
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.settings.model import BackboneSettings
-from modelscope_beit.settings.problems import Problems, Section
+from modelscope_beit.settings.from_mapping import mapping_of, settings_from
+from modelscope_beit.settings.model import ARCHITECTURES, BackboneSettings
 
 CodebookStart = Literal["kmeans", "random"]
 _STARTS = ("kmeans", "random")
@@ -150,64 +150,33 @@ class CropSettings:
             )
 
 
-def write_tokenizer_settings(settings: TokenizerSettings) -> dict[str, object]:
-    """Returns the settings as JSON takes them; read_tokenizer_settings reads the same back."""
-    return asdict(settings) | {"image_size": list(settings.image_size)}
-
-
-def read_tokenizer_settings(section: Section) -> TokenizerSettings:
+def tokenizer_settings_from(mapping: Mapping[str, object], where: str) -> TokenizerSettings:
     """Returns the settings that a section of a configuration gives; what is absent has the published value.
 
-    What is wrong goes to the section's problems, keys that nobody knows too. Raises SettingsError for values that do
-    not go together.
+    where: the file, for messages. A key `size` stands for width, heads, hidden channels and encoder_depth of an
+    architecture. Raises SettingsError that lists everything that is wrong, keys that nobody knows too.
     """
-    default = TokenizerSettings()
-    image_size = section.sides("image_size", default.image_size[0])
-    counts = {
-        name: section.integer(name, getattr(default, name))
-        for name in ("patch_size", "width", "num_heads", "mlp_hidden", "encoder_depth", "decoder_depth", "target_width")
+    return settings_from(with_size(mapping), TokenizerSettings, where=f"{where}, tokenizer")
+
+
+def with_size(mapping: Mapping[str, object]) -> dict[str, object]:
+    """Returns the section with the numbers of its `size` in place of that word, where it does not say others.
+
+    Raises SettingsError for a size that nobody knows.
+    """
+    size = mapping.get("size", "base")
+    if not isinstance(size, str) or size not in ARCHITECTURES:
+        raise SettingsError(f"tokenizer.size is {size!r}, but one of {', '.join(ARCHITECTURES)} is expected.")
+    found = ARCHITECTURES[size]
+    numbers: dict[str, object] = {
+        "width": found.width,
+        "num_heads": found.num_heads,
+        "mlp_hidden": found.mlp_hidden,
+        "encoder_depth": found.depth,
     }
-    checkpointing = section.flag("gradient_checkpointing", default.gradient_checkpointing)
-    mapping = section.get("codebook", {})
-    codebook = Section(mapping if isinstance(mapping, Mapping) else {}, f"{section.path}.codebook", section.problems)
-    if not isinstance(mapping, Mapping):
-        section.wrong("codebook", "a mapping is expected")
-    found = _read_codebook(codebook)
-    section.refuse_unknown_keys()
-    if section.problems.wrong:
-        return default
-    return TokenizerSettings(image_size=image_size, codebook=found, gradient_checkpointing=checkpointing, **counts)
+    return numbers | {name: value for name, value in mapping.items() if name != "size"}
 
 
-def tokenizer_settings_from(mapping: Mapping[str, object], where: str) -> TokenizerSettings:
-    """Returns what a mapping, such as write_tokenizer_settings gives, says; raises SettingsError that lists all wrong.
-
-    where: the file, for messages.
-    """
-    problems = Problems()
-    settings = read_tokenizer_settings(Section(mapping, "tokenizer", problems))
-    problems.raise_if_any(where)
-    return settings
-
-
-def _read_codebook(section: Section) -> CodebookSettings:
-    default = CodebookSettings()
-    start = section.get("start", default.start)
-    if start not in _STARTS:
-        section.wrong("start", f"one of {', '.join(_STARTS)} is expected")
-        start = default.start
-    revive = section.get("revive_after", default.revive_after)
-    if revive is not None and (not isinstance(revive, int) or isinstance(revive, bool)):
-        section.wrong("revive_after", "a number of steps, or null, is expected")
-        revive = None
-    found = CodebookSettings(
-        num_codes=section.integer("num_codes", default.num_codes),
-        code_width=section.integer("code_width", default.code_width),
-        decay=section.number("decay", default.decay),
-        commitment=section.number("commitment", default.commitment),
-        start="random" if start == "random" else "kmeans",
-        revive_after=revive,
-    )
-    section.refuse_unknown_keys()
-    assert len(fields(CodebookSettings)) == 6, "every field is read"
-    return found
+def write_tokenizer_settings(settings: TokenizerSettings) -> dict[str, object]:
+    """Returns the settings as JSON takes them; tokenizer_settings_from reads the same back."""
+    return mapping_of(settings)

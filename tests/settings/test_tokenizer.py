@@ -5,11 +5,11 @@ import json
 import pytest
 
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.settings.problems import Problems, Section
+from modelscope_beit.settings.pretraining_configuration import read_pretraining
 from modelscope_beit.settings.tokenizer import (
     CodebookSettings,
+    CropSettings,
     TokenizerSettings,
-    read_tokenizer_settings,
     tokenizer_settings_from,
     write_tokenizer_settings,
 )
@@ -76,19 +76,56 @@ def test_tokenizer_settings_from__lists_wrong_and_unknown_keys() -> None:
     mapping = {"widht": 64, "codebook": {"decay": "much", "start": 3, "revive_after": "soon", "codes": 1}}
     with pytest.raises(SettingsError) as caught:
         tokenizer_settings_from(mapping, "run.json")
-    for part in (
-        "run.json",
-        "tokenizer.widht",
-        "did you mean width?",
-        "tokenizer.codebook.decay",
-        "codebook.start",
-        "codebook.revive_after",
-        "codebook.codes",
-    ):
+    for part in ("run.json", "widht", "did you mean width?", "codebook.decay", "codebook.start", "codebook.codes"):
         assert part in str(caught.value)
+    assert "codebook.revive_after" in str(caught.value)
 
 
-def test_read_tokenizer_settings__refuses_a_codebook_that_is_no_mapping() -> None:
-    problems = Problems()
-    read_tokenizer_settings(Section({"codebook": 8192}, "tokenizer", problems))
-    assert "tokenizer.codebook is 8192" in problems.wrong[0]
+def test_tokenizer_settings_from__a_size_stands_for_the_numbers_of_an_architecture() -> None:
+    small = tokenizer_settings_from({"size": "small", "encoder_depth": 3}, "here")
+    assert (small.width, small.num_heads, small.mlp_hidden, small.encoder_depth) == (384, 6, 1536, 3)
+    assert small.decoder_depth == 3
+    with pytest.raises(SettingsError, match=r"tokenizer\.size is 'medium', but one of tiny"):
+        tokenizer_settings_from({"size": "medium"}, "here")
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [({"scale": (0.5, 0.2)}, "scale"), ({"ratio": (0, 1)}, "ratio"), ({"flip": 1.5}, "flip")],
+)
+def test_crop_settings__refuses(values: dict, word: str) -> None:
+    with pytest.raises(SettingsError, match=f"Pictures cannot be cut: {word}"):
+        CropSettings(**values)
+
+
+def test_crop_settings__defaults_are_the_published_ones() -> None:
+    crops = CropSettings()
+    assert (crops.scale, crops.ratio, crops.flip, crops.fixed) == ((0.08, 1.0), (3 / 4, 4 / 3), 0.5, False)
+
+
+@pytest.mark.parametrize(
+    ("run", "processes", "rate"),
+    [
+        ({}, 8, 2e-4),
+        ({}, 1, 2.5e-5),
+        ({"batch_size": 128, "accumulation": 2}, 4, 4e-4),
+        ({"batch_size": 128, "lr": 1e-3}, 8, 1e-3),
+    ],
+)
+def test_read_pretraining__scales_the_rate_of_a_tokenizer(run: dict, processes: int, rate: float) -> None:
+    # Trap 28: here the rate follows the pictures of a step, and in no other stage.
+    found = read_pretraining({"stage": "tokenizer", "run": run}, "here", num_processes=processes).run
+    assert (found.lr, found.min_lr) == pytest.approx((rate, 1e-5))
+    masked = {"stage": "masked", "sources": {"tokenizer": "t"}, "run": {"batch_size": 4}}
+    assert read_pretraining(masked, "here", num_processes=processes).run.lr == pytest.approx(1.5e-3)
+
+
+def test_read_pretraining__has_the_published_recipe() -> None:
+    run = read_pretraining({"stage": "tokenizer"}, "here", num_processes=8).run
+    assert (run.epochs, run.batch_size, run.lr, run.min_lr, run.warm_up_epochs) == (100, 64, 2e-4, 1e-5, 10)
+    assert (run.weight_decay, run.betas, run.eps, run.clip) == (1e-4, (0.9, 0.99), 1e-8, None)
+
+
+def test_read_pretraining__min_lr_never_exceeds_the_scaled_peak() -> None:
+    run = read_pretraining({"stage": "tokenizer", "run": {"batch_size": 8}}, "here").run
+    assert run.lr == pytest.approx(3.125e-6) and run.min_lr == run.lr
