@@ -157,7 +157,7 @@ class PredictOutput:
 
 @contextmanager
 def open_output(
-    arguments: argparse.Namespace, shard: Shard, model: Path, *, with_unknown: bool
+    arguments: argparse.Namespace, shard: Shard, model: Path, *, with_unknown: bool = False
 ) -> Iterator[PredictOutput]:
     """Gives the outputs that the options ask for; says on stderr at the end what became of them.
 
