@@ -1,7 +1,8 @@
 """Go on with a run that was interrupted, killed or is to become longer: same model, data and settings.
 
-RUN is the folder that `beit train`, `beit tokenizer` or `beit pretrain` wrote. The run goes on from its newest checkpoint that can be read, also from the
-middle of an epoch, and ends with the weights that it would have had without the interruption.
+RUN is the folder that `beit train`, `beit tokenizer` or `beit pretrain` wrote. The run goes on from its newest
+checkpoint that can be read, also from the middle of an epoch, and ends with the weights that it would have had without
+the interruption.
 
 Examples:
   beit resume runs/photos

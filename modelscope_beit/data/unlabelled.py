@@ -120,21 +120,36 @@ def _opened(kind: str, name: str, files: list[str] | None, part: tuple[int, int]
         raise SettingsError(f"{name}: cannot be read ({type(error).__name__}: {error}).") from error
     if files is None:
         loaded = loaded[next((part for part in TRAIN_PARTS if part in loaded), next(iter(loaded)))]
-    columns = loaded.column_names or list(next(iter(loaded), {}))
+    return pictures_of(loaded, name=name, rank=part[0] if part else 0, world_size=part[1] if part else 1)
+
+
+def pictures_of(dataset: Any, *, name: str, rank: int = 0, world_size: int = 1) -> Records | PictureStream:
+    """Returns the pictures of a data set that somebody has loaded.
+
+    dataset: an MsDataset, a data set of datasets, streamed or not, or a list of rows, each a mapping with a picture.
+    name: what messages call it. rank, world_size: see open_pictures.
+    Raises SettingsError if no column is called like one of pictures.
+    """
+    # Loading datasets takes a second, which folders do not need.
+    import datasets
+
+    dataset = getattr(dataset, "ds_instance", dataset)
+    columns = getattr(dataset, "column_names", None) or list(next(iter(dataset), {}))
     image = find_column(columns, _SHARD_COLUMNS)
     if image is None:
         raise SettingsError(
             f"{name}: for the picture one of the columns {', '.join(map(repr, _SHARD_COLUMNS))} is expected; it has "
             f"{', '.join(map(repr, columns))}. Rename the column."
         )
-    if loaded.features is not None and isinstance(loaded.features.get(image), datasets.Image):
-        # Bytes or paths, so that threads decode them.
-        loaded = loaded.cast_column(image, datasets.Image(decode=False))
-    loaded = loaded.select_columns([image])
-    if part is None:
-        pictures = RowPictures(lambda row: loaded[row][image], one_at_a_time=False)
-        return _unlabelled(pictures, len(loaded), name)
-    return _stream(loaded, image, name, *part)
+    if isinstance(dataset, datasets.Dataset | datasets.IterableDataset):
+        if dataset.features is not None and isinstance(dataset.features.get(image), datasets.Image):
+            # Bytes or paths, so that threads decode them.
+            dataset = dataset.cast_column(image, datasets.Image(decode=False))
+        dataset = dataset.select_columns([image])
+    if isinstance(dataset, datasets.IterableDataset):
+        return _stream(dataset, image, name, rank, world_size)
+    pictures = RowPictures(lambda row: dataset[row][image], one_at_a_time=False)
+    return _unlabelled(pictures, len(dataset), name)
 
 
 def _stream(dataset: Any, image: str, name: str, rank: int, world_size: int) -> PictureStream:
