@@ -9,16 +9,22 @@ import yaml
 from modelscope_beit import names
 from modelscope_beit.publishing.destination import Destination, Hub
 
-# ModelScope tells licenses by their names, Hugging Face by their SPDX identifiers in small letters.
-_LICENSES = {
-    "Apache License 2.0": "apache-2.0",
-    "MIT License": "mit",
-    "BSD 3-Clause License": "bsd-3-clause",
-    "GNU General Public License v3.0": "gpl-3.0",
-    "Creative Commons Attribution 4.0": "cc-by-4.0",
-    "Creative Commons Attribution Share Alike 4.0": "cc-by-sa-4.0",
-    "Creative Commons Attribution Non Commercial 4.0": "cc-by-nc-4.0",
-}
+# ModelScope's spelling of a license -> its SPDX identifier in small letters, which is Hugging Face's.
+# Source: modelscope_hub.api, of 0.5.
+_LICENSES = (
+    {
+        "Apache License 2.0": "apache-2.0",
+        "MIT License": "mit",
+        "Unlicense": "unlicense",
+    }
+    | {
+        identifier.upper(): identifier
+        for identifier in (
+            "gpl-2.0 gpl-3.0 lgpl-2.1 lgpl-3.0 afl-3.0 ecl-2.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 cc0-1.0".split()
+        )
+    }
+    | {"BSD-2-Clause": "bsd-2-clause", "BSD-3-Clause": "bsd-3-clause"}
+)
 OTHER_LICENSE = "other"
 
 _REQUIRED: dict[Hub, tuple[str, ...]] = {
@@ -81,11 +87,11 @@ def write_front_matter(told: FrontMatter, hub: Hub) -> str:
 
 
 def license_for(license_name: str, hub: Hub) -> str:
-    """Returns a license as a hub spells it; one that neither of the two lists knows stays as it is."""
-    by_identifier = {identifier: name for name, identifier in _LICENSES.items()}
-    if hub == "modelscope":
-        return by_identifier.get(license_name.lower(), license_name)
-    return _LICENSES.get(license_name, license_name.lower() if license_name.lower() in by_identifier else license_name)
+    """Returns a license as a hub spells it; one that is not in the list stays as it is."""
+    known = next((pair for pair in _LICENSES.items() if license_name.lower() in (pair[0].lower(), pair[1])), None)
+    if known is None:
+        return license_name
+    return known[0] if hub == "modelscope" else known[1]
 
 
 def missing_keys(content: Mapping[str, Any], destination: Destination) -> tuple[list[str], list[str]]:

@@ -1,7 +1,6 @@
 """Sends a staged folder to a hub: makes the repository, sends what is not there yet, sets the tag."""
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,10 +9,13 @@ from pathlib import Path
 from modelscope_beit import names
 from modelscope_beit.errors import PublishingError
 from modelscope_beit.publishing.destination import Destination
+from modelscope_beit.publishing.front_matter import license_for
 from modelscope_beit.publishing.huggingface_client import HuggingFaceHub
 from modelscope_beit.publishing.modelscope_hub_client import ModelScopeHub
 from modelscope_beit.publishing.refusals import explained
 from modelscope_beit.publishing.secrecy import kept_out_of_logs
+from modelscope_beit.publishing.source import read_front_matter
+from modelscope_beit.publishing.source import read_front_matter
 from modelscope_beit.publishing.staged_folder import files_below
 
 _logger = logging.getLogger(__name__)
@@ -22,7 +24,6 @@ _logger = logging.getLogger(__name__)
 _THE_HUBS_OWN = {".gitattributes", ".gitignore", "README.md"}
 # Names of branches: no tag may hide one.
 _BRANCHES = ("main", "master")
-_LICENSE = re.compile(r"^license:[ \t]*([^\s#]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def upload(
         if tag in tags and new:
             raise PublishingError(
                 f"{destination} has the tag {tag} already, and {len(new)} files differ from what is there "
-                f"({', '.join(new[:3])} ...); nothing was sent. A tag goes on meaning what it meant: choose another one."
+                f"({', '.join(new[:3])} ...); nothing was sent. A tag goes on meaning what it meant: choose another."
             )
         if new:
             size = sum(local[path] for path in new)
@@ -113,5 +114,5 @@ def _open_repository(hub: ModelScopeHub | HuggingFaceHub, *, private: bool, lice
 def _license(folder: Path) -> str | None:
     """Returns what the card's front matter says, so that the hub's page says the same."""
     card = folder / names.CARD_FILE
-    found = _LICENSE.search(card.read_text(encoding="utf-8").partition("\n---")[0]) if card.exists() else None
-    return found.group(1).strip("\"'") if found else None
+    told = read_front_matter(card.read_text(encoding="utf-8")).get("license") if card.exists() else None
+    return told if isinstance(told, str) else None

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
+from modelscope_hub.api import _LICENSE_DISPLAY_TO_SPDX
 
 from modelscope_beit.publishing.destination import Destination
 from modelscope_beit.publishing.front_matter import FrontMatter, license_for, missing_keys, write_front_matter
@@ -70,6 +71,7 @@ def test_missing_keys__names_what_the_hub_needs() -> None:
         ("Apache License 2.0", "Apache License 2.0", "apache-2.0"),
         ("apache-2.0", "Apache License 2.0", "apache-2.0"),
         ("MIT", "MIT License", "mit"),
+        ("bsd-3-clause", "BSD-3-Clause", "bsd-3-clause"),
         ("other", "other", "other"),
         ("My Own License", "My Own License", "My Own License"),
     ],
@@ -77,3 +79,8 @@ def test_missing_keys__names_what_the_hub_needs() -> None:
 def test_license_for__is_spelt_as_each_hub_does(told: str, modelscope: str, huggingface: str) -> None:
     assert license_for(told, "modelscope") == modelscope
     assert license_for(told, "huggingface") == huggingface
+
+
+def test_license_for__knows_what_the_hubs_client_knows() -> None:
+    for name, identifier in _LICENSE_DISPLAY_TO_SPDX.items():
+        assert license_for(identifier, "modelscope") == name and license_for(name, "huggingface") == identifier
