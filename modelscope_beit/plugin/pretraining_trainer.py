@@ -30,7 +30,7 @@ class BeitPretrainingTrainer(BaseTrainer):
     work_dir: the run folder. cfg_file: a configuration as in configs/; None: the published one.
     cfg_modify_fn: gets the configuration and changes it, in place or by returning another one; there the tokenizer is
         named: cfg.sources.tokenizer. resume: go on from the newest checkpoint in work_dir.
-    An unknown keyword is an error.
+    trust_remote_code: the host always names it; nothing of others' code is run here. An unknown keyword is an error.
 
     cfg: the configuration; what a script changes in it before train() counts.
     """
@@ -46,6 +46,7 @@ class BeitPretrainingTrainer(BaseTrainer):
         cfg_modify_fn: Callable[[Any], Any] | None = None,
         *,
         resume: bool = False,
+        trust_remote_code: bool = False,
     ) -> None:
         # The host's own __init__ only reads a configuration, which must be a file.
         if not work_dir:
@@ -53,14 +54,8 @@ class BeitPretrainingTrainer(BaseTrainer):
         self.work_dir, self.train_dataset, self._is_resumed = work_dir, train_dataset, resume
         self.timestamp = time.strftime("%Y%m%d_%H%M%S")
         self._where = cfg_file or "the published configuration, as the script changed it,"
-        empty: dict[str, Any] = {
-            "stage": self.stage,
-            "sources": {},
-            "tokenizer": {},
-            "masked": {},
-            "crops": {},
-            "run": {},
-        }
+        empty: dict[str, Any] = {name: {} for name in ("sources", "tokenizer", "masked", "crops", "run")}
+        empty["stage"] = self.stage
         self.cfg = Config(empty) if cfg_file is None else Config.from_file(cfg_file)
         if cfg_modify_fn is not None:
             self.cfg = cfg_modify_fn(self.cfg) or self.cfg
