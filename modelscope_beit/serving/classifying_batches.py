@@ -10,6 +10,7 @@ from PIL import Image
 from modelscope_beit import __version__
 from modelscope_beit.model_folder.fast_decoding import fast_decoding
 from modelscope_beit.model_folder.opening import OpenedModel
+from modelscope_beit.names import UNKNOWN
 from modelscope_beit.network.precision import ClassifierInForm, form_in
 from modelscope_beit.prediction.run_record import model_digest
 from modelscope_beit.prediction.stream import Prediction, predict_stream
@@ -62,4 +63,8 @@ class BatchClassifier:
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:
-    return {name: value for name, value in asdict(prediction).items() if name != "source" and value is not None}
+    row = {name: value for name, value in asdict(prediction).items() if name != "source" and value is not None}
+    if "is_unknown" in row:
+        # As `beit predict --json` and pipeline() call it.
+        row[UNKNOWN] = row.pop("is_unknown")
+    return row

@@ -18,7 +18,7 @@ from PIL import Image
 import helpers
 from modelscope_beit.errors import CheckpointError, ImageError, SettingsError
 from modelscope_beit.model_folder.fast_decoding import fast_transform
-from modelscope_beit.model_folder.opening import open_model, read_folder_settings
+from modelscope_beit.model_folder.opening import read_folder_settings
 from modelscope_beit.network.precision import form_in
 from modelscope_beit.plugin import pipeline as pipeline_module
 from modelscope_beit.plugin.pipeline import BeitImageClassificationPipeline as Pipeline
@@ -373,29 +373,3 @@ def test_fast_decode__uses_the_fast_transform(tiny_model_folder: Path, tmp_path:
 def test_fast_decode__is_not_for_a_preprocessor_of_the_caller(tiny_model_folder: Path) -> None:
     with pytest.raises(SettingsError, match="fast_decode takes the place of .* but a function was given"):
         Pipeline(str(tiny_model_folder), preprocessor=lambda picture: {}, device="cpu", fast_decode=True)
-
-
-def test_call__of_a_calibrated_folder_also_tells_the_unknown(tiny_model_folder: Path, ten_images: list[Path]) -> None:
-    plain = pipeline("image-classification", model=str(tiny_model_folder), device="cpu")
-    before = plain([str(path) for path in ten_images])
-    assert all(list(one) == ["scores", "labels"] for one in before)
-    with torch.no_grad():
-        pixels = torch.cat([plain.preprocess(str(path))["img"] for path in ten_images])
-        logits = open_model(tiny_model_folder).network(pixels).double()
-    familiarities = logits.exp().sum(1).log()
-    threshold = float(familiarities.sort().values[3:5].mean())
-    helpers.calibrate_by_hand(tiny_model_folder, 0.5, threshold)
-    calibrated = pipeline("image-classification", model=str(tiny_model_folder), device="cpu")
-    expected = (logits / 0.5).softmax(1).sort(dim=1, descending=True).values
-    for found in (
-        calibrated([str(path) for path in ten_images], batch_size=4),
-        [calibrated(str(path)) for path in ten_images],
-        list(calibrated(str(path) for path in ten_images)),
-    ):
-        assert [list(one) for one in found] == [["scores", "labels", "unknown"]] * 10
-        assert [one["unknown"] for one in found] == (familiarities < threshold).tolist()
-        assert [one["labels"] for one in found] == [one["labels"] for one in before]
-        np.testing.assert_allclose([one["scores"] for one in found], expected, atol=1e-6)
-        json.dumps(found[0])
-    (row,) = calibrated.model({"img": pixels[:1]})
-    np.testing.assert_allclose(np.sort(row)[::-1], expected[0], atol=1e-6)

@@ -9,6 +9,7 @@ from modelscope.pipelines import pipeline
 from modelscope.utils.constant import Tasks
 from PIL import Image
 
+import helpers
 from modelscope_beit import __version__
 from modelscope_beit.model_folder.opening import open_model
 from modelscope_beit.prediction.run_record import model_digest
@@ -74,3 +75,14 @@ def test_warm_up__passes_alone_and_in_a_batch(tiny_model_folder: Path) -> None:
     made._model.network.register_forward_hook(lambda module, images, logits: sizes.append(len(images[0])))
     made.warm_up(4)
     assert sizes == [1, 4]
+
+
+def test_call__of_a_calibrated_folder_tells_the_unknown_as_the_pipeline_does(
+    tiny_model_folder: Path, ten_images: list[Path]
+) -> None:
+    # Above what any of these pictures has: all are unknown.
+    helpers.calibrate_by_hand(tiny_model_folder, 3.0, 1e3)
+    rows = classifier(tiny_model_folder)([*(path.read_bytes() for path in ten_images[:2]), b"nothing"], 3)
+    expected = pipeline(Tasks.image_classification, model=str(tiny_model_folder))(str(ten_images[0]), topk=3)
+    assert [row.get("unknown") for row in rows] == [True, True, None] and expected["unknown"] is True
+    np.testing.assert_allclose(rows[0]["scores"], expected["scores"], atol=1e-6)
