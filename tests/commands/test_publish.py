@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import hub_server
 from modelscope_beit.__main__ import main
-from modelscope_beit.publishing import publishing, staging
+from modelscope_beit.publishing import publishing, staging, uploading
 from modelscope_beit.publishing.staged_folder import Check
 from modelscope_beit.publishing.uploading import Uploaded
 from modelscope_beit.publishing.usage_code import Usage
@@ -40,6 +41,29 @@ def test_publish__stages_shows_and_sends(tiny_model_folder, tmp_path, uploads, c
     assert call["folder"] == tmp_path / "staged" / "modelscope" / "me" / "pets"
     assert (call["private"], call["tag"], call["token"]) == (True, "v1", None)
     assert call["destination"].revision == "dev"
+
+
+def test_publish__by_the_hubs_client_and_again(
+    tiny_model_folder, tmp_path, uploads, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real client, against a hub that speaks the endpoints it calls."""
+    monkeypatch.setattr(publishing, "upload", uploading.upload)
+    command = ["publish", str(tiny_model_folder), "modelscope:someone/pets", "--stage", str(tmp_path / "out"), "--json"]
+    with hub_server.running_hub() as hub:
+        monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.address)
+        monkeypatch.setenv("MODELSCOPE_API_TOKEN", hub_server.TOKEN)
+        monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "home"))
+        assert main(command) == 0
+        first, errors = capsys.readouterr()
+        assert main(command) == 0
+        second = json.loads(capsys.readouterr().out)["uploaded"]
+    content = json.loads(first)
+    assert sorted(content["uploaded"]["files_new"]) == sorted(content["files"])
+    staged = {name: (tmp_path / "out" / name).read_bytes() for name in content["files"]}
+    assert hub.repositories["someone/pets"].branches["master"] == staged
+    # Staged once more it is the same, so there is nothing to send.
+    assert second["files_new"] == [] and sorted(second["files_same"]) == sorted(staged)
+    assert hub_server.TOKEN not in first + errors
 
 
 def test_publish__dry_run_stops_before_anything_leaves(tiny_model_folder, tmp_path, uploads, capsys) -> None:
