@@ -17,6 +17,7 @@ VERBS = {
     "predict": ("modelscope_beit.commands.predict", "classify pictures, folders and URLs"),
     "train": ("modelscope_beit.commands.train", "fine-tune a model on pictures"),
     "tokenizer": ("modelscope_beit.commands.tokenizer", "train BEiT v2's tokenizer on pictures without labels"),
+    "pretrain": ("modelscope_beit.commands.pretrain", "teach BEiT v2 to guess hidden patches, without labels"),
     "resume": ("modelscope_beit.commands.resume", "go on with a run that was interrupted"),
     "evaluate": ("modelscope_beit.commands.evaluate", "measure a model on labelled pictures, with a report"),
     "calibrate": ("modelscope_beit.commands.calibrate", "make scores mean what they say, and let it say unknown"),

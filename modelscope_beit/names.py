@@ -8,6 +8,8 @@ TASK = "image-classification"
 MODEL = "ClassificationModel"
 TRAINER_GROUP = "default"
 TRAINER = "image-classification"
+# Of the stages of pre-training; the names are ours.
+PRETRAINING_TRAINERS = {"tokenizer": "beitv2-tokenizer", "masked": "beitv2-pretraining"}
 PREPROCESSOR_GROUP = "cv"
 PREPROCESSOR = "image-classification-mmcv-preprocessor"
 BYPASS_PREPROCESSOR = "image-classification-bypass-preprocessor"

@@ -28,6 +28,7 @@ _REGISTERED = {
     ],
     "pipeline": [("PIPELINES", names.TASK, name) for name in names.PIPELINES],
     "trainer": [("TRAINERS", names.TRAINER_GROUP, names.TRAINER)],
+    "pretraining_trainer": [("TRAINERS", names.TRAINER_GROUP, name) for name in names.PRETRAINING_TRAINERS.values()],
     "exporter": [("EXPORTERS", names.TASK, names.MODEL)],
     "segmentation_model": [("MODELS", task, names.SEGMENTATION) for task in names.SEGMENTATION_TASKS],
     "segmentation_pipeline": [("PIPELINES", task, names.SEGMENTATION) for task in names.SEGMENTATION_TASKS],

@@ -23,8 +23,10 @@ STOCK_MODULES = {
     "modelscope.pipelines.cv.image_classification_pipeline": "modelscope_beit.plugin.pipeline",
     "modelscope.trainers.cv.image_classifition_trainer": "modelscope_beit.plugin.trainer",
 }
-# The names that the host does not have: an exporter, and semantic segmentation.
+# The names that the host does not have: an exporter, pre-training, and semantic segmentation.
 OWN = {
+    ("TRAINERS", "default", "beitv2-tokenizer"): "modelscope_beit.plugin.pretraining_trainer",
+    ("TRAINERS", "default", "beitv2-pretraining"): "modelscope_beit.plugin.pretraining_trainer",
     ("EXPORTERS", "image-classification", "ClassificationModel"): "modelscope_beit.plugin.exporter",
     ("MODELS", "semantic-segmentation", "beit-semantic-segmentation"): "modelscope_beit.plugin.segmentation_model",
     ("MODELS", "image-segmentation", "beit-semantic-segmentation"): "modelscope_beit.plugin.segmentation_model",
