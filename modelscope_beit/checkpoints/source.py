@@ -198,7 +198,10 @@ def _open_modelscope(folder: Path, content: FolderSettings, request: _Request) -
     backbone = model.backbone
     rows, columns = infer_grid(renamed, backbone.patch_size, backbone.grid)
     settings = model.with_image_size(rows * backbone.patch_size, columns * backbone.patch_size)
-    conversion = complete(renamed, settings)
+    is_headless = renamed.layout.pretraining
+    if is_headless and request.num_classes:
+        settings = settings.with_num_classes(request.num_classes)
+    conversion = complete(renamed, settings, new_head=is_headless)
     image_size = request.image_size or backbone.image_size
     steps = scaled_steps(kept_steps, backbone.image_size, image_size)
     class_names = _names_in(file) or content.class_names or _names_in_file(folder, content)

@@ -32,7 +32,7 @@ _SHORT_OPTIONS = ("epochs", "batch_size", "lr", "device", "precision", "seed")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds MODEL, DATA, where the run goes, and the settings."""
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a model folder, a hub id, or the word embedded")
+    add("model", metavar="MODEL", help="a model folder, a run, a weight file, a hub id, or the word embedded")
     add("data", metavar="DATA", help="a folder, a file, or the id of a data set")
     add("--out", type=Path, metavar="RUN", help="the run folder (default: runs/DATA_TIME)")
     add_settings(parser)
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     configuration = apply_overrides(configuration, overrides)
     start = Start(
         folder,
-        find_weight_file(folder),
+        folder if folder.is_file() else find_weight_file(folder),
         original,
         configuration,
         f"{folder} with the options given",

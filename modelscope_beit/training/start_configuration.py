@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from modelscope_beit import names
+from modelscope_beit.checkpoints.source import open_source
 from modelscope_beit.errors import ModelFolderError, SettingsError
 from modelscope_beit.model_folder.card import some_names
 from modelscope_beit.model_folder.mm_configuration import run_mm_configuration
 from modelscope_beit.model_folder.opening import read_folder_settings
 from modelscope_beit.settings.confidence import CONFIDENCE
-from modelscope_beit.settings.configuration import read_configuration
+from modelscope_beit.settings.configuration import FolderSettings, read_configuration, write_configuration
 from modelscope_beit.settings.fine_tuning_defaults import default_loss, fine_tuning_defaults
 from modelscope_beit.settings.foreign_models import MmclsModelSettings
 from modelscope_beit.settings.foreign_steps import picture_size, write_preprocessing
@@ -34,10 +35,15 @@ _DECIDED_BY_A_RECIPE = {
 def complete_configuration(folder: Path, *, trust_remote_code: bool = False) -> dict[str, object]:
     """Returns a folder's configuration with everything that a training script may ask for: `train` and so on.
 
+    folder: also a weight file alone, whose network it tells, with the published way to prepare pictures.
     A config.py is only run with trust, and only counts where configuration.json does not describe the network; so it
     is with ModelScope's stock trainer. Its recipe fills in what configuration.json, if there is one, does not say.
     Raises BeitError if there is no configuration or the network is not described.
     """
+    if folder.is_file():
+        source = open_source(folder)
+        settings = FolderSettings(source.settings, source.preprocessing)
+        return with_training_sections(write_configuration(settings), str(folder))
     file = folder / names.CONFIGURATION_FILE
     code = folder / names.MM_CONFIGURATION_FILE
     content = read_configuration_file(file) if file.exists() or not code.exists() else {}
