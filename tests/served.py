@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +71,7 @@ def started(command: Sequence[str], environment: dict[str, str] | None = None) -
     )
     assert process.stderr is not None
     try:
-        first = process.stderr.readline()
-        found = re.search(r"http://\S+:(\d+);", first)
-        assert found, first + process.stderr.read()
-        server = Served(process, int(found.group(1)))
+        server = Served(process, _port(process.stderr))
         wait_until(lambda: server.ask("GET", "/ready")[0] == 200)
         yield server
     finally:
@@ -93,6 +90,16 @@ def wait_until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> 
     while not is_so():
         assert time.monotonic() < end, "it has not come to be"
         time.sleep(0.05)
+
+
+def _port(lines: Iterable[str]) -> int:
+    """Returns the port of the line that tells the address; Ray tells of itself before."""
+    told = []
+    for line in lines:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+);", line):
+            return int(found.group(1))
+        told.append(line)
+    raise AssertionError(f"The server did not start: {''.join(told)}")
 
 
 def _is_alive(pid: int) -> bool:
