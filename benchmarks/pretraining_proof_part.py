@@ -56,18 +56,18 @@ class Sizes:
     """All that decides how long the proof takes. epochs: of fine-tuning, for each number of labels."""
 
     unlabelled: int = 10_000
-    taught: int = 5_000
+    taught: int = 3_000
     tested: int = 5_000
     image: int = 30
     patch: int = 6
     width: int = 48
     depth: int = 4
-    teacher_image: int = 160
+    teacher_image: int = 128
     codes: int = 256
-    tokenizer_epochs: int = 4
-    masked_epochs: int = 5
+    tokenizer_epochs: int = 6
+    masked_epochs: int = 4
     labels: tuple[int, ...] = (100, 1_000, 10_000)
-    epochs: tuple[int, ...] = (60, 10, 2)
+    epochs: tuple[int, ...] = (40, 8, 2)
     pretraining_batch: int = 64
     batch: int = 64
     seeds: int = 3
