@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from modelscope_beit.data.batches import Batch, evaluation_batches, num_batches, training_batches
+from modelscope_beit.data.batches import Batch, evaluation_batches, num_batches, sample_batches, training_batches
 from modelscope_beit.data.hub_dataset import records_of
 from modelscope_beit.data.image_folder import read_image_folder
 from modelscope_beit.data.pictures import RowPictures
 from modelscope_beit.data.records import Records
+from modelscope_beit.data.unlabelled import PictureStream
 from modelscope_beit.errors import ImageError
 
 ROWS = 23
@@ -231,3 +232,46 @@ def test_evaluation_batches__also_reads_streams() -> None:
     stream = records_of(datasets.Dataset.from_dict(rows).to_iterable_dataset(), class_names=["a"])
     with pytest.raises(ImageError, match="row 0: x: cannot be opened"):
         list(evaluation_batches(stream, centred, batch_size=2, workers=0, rank=0, world_size=1))
+
+
+def named(picture: Image.Image, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """A sample of two tensors, one of them drawn."""
+    return {"image": centred(picture), "number": torch.tensor(int(rng.integers(1 << 30)))}
+
+
+def samples_of(records: Any, **options: Any) -> list[dict[str, torch.Tensor]]:
+    defaults = {"seed": 5, "epoch": 2, "batch_size": 4, "workers": 0, "rank": 0, "world_size": 1}
+    return list(sample_batches(records, named, **(defaults | options)))
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_sample_batches__are_the_whole_batches_of_training_batches(records: Records, workers: int) -> None:
+    samples = samples_of(records, workers=workers)
+    batches = [batch for batch in epoch_of(records) if batch.global_size == 4]
+    assert [sample["image"].shape for sample in samples] == [(4, 3, 8, 8)] * 5
+    for sample, batch in zip(samples, batches, strict=True):
+        rows = [centred(Image.open(records[int(row)].image)) for row in batch.indices]
+        assert torch.equal(sample["image"], torch.stack(rows))
+        drawn = [int(np.random.default_rng((5, 2, int(row), 0)).integers(1 << 30)) for row in batch.indices]
+        assert sample["number"].tolist() == drawn
+
+
+def test_sample_batches__goes_on_from_any_place_and_is_dealt_out_to_processes(records: Records) -> None:
+    whole = samples_of(records)
+    later = samples_of(records, start_batch=2)
+    assert [sample["number"].tolist() for sample in later] == [sample["number"].tolist() for sample in whole[2:]]
+    parts = [samples_of(records, batch_size=2, rank=rank, world_size=2) for rank in range(2)]
+    for sample, first, second in zip(whole, *parts, strict=True):
+        both = torch.stack([first["number"], second["number"]], dim=1).flatten()
+        assert both.tolist() == sample["number"].tolist()
+
+
+def test_sample_batches__of_a_stream_never_end(records: Records) -> None:
+    rows = [{"image": records[row].image} for row in range(ROWS)]
+    stream = PictureStream(lambda seed: iter(rows), "image", description="a stream")
+    options: dict[str, Any] = {"seed": 5, "epoch": 0, "batch_size": 4, "workers": 0, "rank": 0, "world_size": 1}
+    batches = sample_batches(stream, named, **options)
+    found = [next(batches)["number"] for _ in range(14)]
+    assert sum(len(numbers) for numbers in found) > 2 * ROWS
+    again = sample_batches(stream, named, start_batch=9, **options)
+    assert next(again)["number"].tolist() == found[9].tolist()
