@@ -6,6 +6,7 @@ does it: staged, checked, sent.
 """
 
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from logging import Logger
@@ -16,7 +17,7 @@ from modelscope_beit.errors import BeitError
 from modelscope_beit.publishing.destination import Destination, read_destination
 from modelscope_beit.settings.hub_push import HubPush
 
-# In the run folder: what was, or would have been, sent.
+# In the run folder: what is to be sent; it stays where it could not be sent.
 STAGED = "staged"
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -55,6 +56,7 @@ def push_run(run: Path, pushes: Sequence[HubPush], logger: Logger) -> None:
                 f"{error}\nTo try again: {_command(run, push)}"
             )
         else:
+            shutil.rmtree(folder)
             logger.info(f"Pushed to {done.url}: {len(done.files_new)} files, {len(done.files_same)} were there.")
 
 

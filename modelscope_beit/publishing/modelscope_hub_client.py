@@ -69,7 +69,7 @@ class ModelScopeHub:
             return None
 
     def create(self, *, private: bool, license_id: str | None) -> None:
-        """Makes the repository. license_id: as SPDX writes it; None: the hub's default."""
+        """Makes the repository. license_id: as SPDX or the hub's pages write it; None: the hub's default."""
         visibility = Visibility.PRIVATE if private else Visibility.PUBLIC
         with_patience(
             lambda: self._api.create_repo(self._id, "model", visibility=visibility, license=license_id),

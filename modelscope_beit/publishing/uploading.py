@@ -9,12 +9,10 @@ from pathlib import Path
 from modelscope_beit import names
 from modelscope_beit.errors import PublishingError
 from modelscope_beit.publishing.destination import Destination
-from modelscope_beit.publishing.front_matter import license_for
 from modelscope_beit.publishing.huggingface_client import HuggingFaceHub
 from modelscope_beit.publishing.modelscope_hub_client import ModelScopeHub
 from modelscope_beit.publishing.refusals import explained
 from modelscope_beit.publishing.secrecy import kept_out_of_logs
-from modelscope_beit.publishing.source import read_front_matter
 from modelscope_beit.publishing.source import read_front_matter
 from modelscope_beit.publishing.staged_folder import files_below
 

@@ -115,7 +115,13 @@ def test_train__pushes_by_the_trainers_own_arguments(
     hub: Hub, copied_only: None, model_folder: Path, tmp_path: Path
 ) -> None:
     trainer = build(
-        model_folder, tmp_path, push_to_hub=True, hub_repo_id="me/own", private_hub=False, hub_revision="dev"
+        model_folder,
+        tmp_path,
+        no_validate=True,
+        push_to_hub=True,
+        hub_repo_id="me/own",
+        private_hub=False,
+        hub_revision="dev",
     )
     trainer.train()
     assert hub.repositories["me/own"].visibility == PUBLIC
@@ -126,7 +132,7 @@ def test_train__pushes_nowhere_unless_asked(hub: Hub, model_folder: Path, tmp_pa
     content = json.loads((model_folder / "configuration.json").read_text())
     content["train"]["checkpoint"] = {"best": {"push_to_hub": True, "hub_repo_id": "thief/x", "hub_token": GIVEN}}
     (model_folder / "configuration.json").write_text(json.dumps(content))
-    trainer = build(model_folder, tmp_path)
+    trainer = build(model_folder, tmp_path, no_validate=True)
     trainer.train()
     assert hub.requests == [], "a model's folder does not say where somebody else's weights go"
     for path in (path for path in Path(trainer.work_dir).rglob("*") if path.is_file()):
@@ -139,7 +145,7 @@ def test_train__a_configuration_file_that_is_given_counts(
     content = json.loads((model_folder / "configuration.json").read_text())
     content["train"]["hooks"] = [{"type": "CheckpointHook", "push_to_hub": True, "hub_repo_id": "me/mine"}]
     (tmp_path / "mine.json").write_text(json.dumps(content))
-    build(model_folder, tmp_path, cfg_file=str(tmp_path / "mine.json")).train()
+    build(model_folder, tmp_path, cfg_file=str(tmp_path / "mine.json"), no_validate=True).train()
     assert list(hub.repositories) == ["me/mine"]
 
 
@@ -196,3 +202,5 @@ def test_push_run__to_several_places_one_failing(
     push_run(run, [HubPush("me/one"), HubPush("me/two")], logging.getLogger("script"))
     assert list(hub.repositories) == ["me/two"]
     assert "Pushed to" in caplog.text
+    assert (run / STAGED / "me" / "one").exists(), "for a look at what could not be sent"
+    assert not (run / STAGED / "me" / "two").exists()

@@ -30,7 +30,7 @@ def hub() -> Iterator[Hub]:
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "staged"
     folder.mkdir()
-    (folder / "README.md").write_text("---\nx: y\nlicense: 'cc-by-4.0' # as the data\n---\nlicense: no\n")
+    (folder / "README.md").write_text("---\nlicense: Apache License 2.0 # of the data\n---\nlicense: no\n")
     (folder / "weights.bin").write_bytes(bytes(100_000))
     return folder
 
@@ -73,7 +73,7 @@ def test_upload__says_and_writes_the_token_nowhere(hub: Hub, folder: Path, tmp_p
     assert all(token.encode() not in path.read_bytes() for path in written), written
     assert {path.name for path in folder.iterdir()} == {"README.md", "weights.bin"}
     if accepted:
-        assert hub.repositories["someone/pets"].license == "cc-by-4.0"
+        assert hub.repositories["someone/pets"].license == "apache-2.0", "as the client spells what the card says"
 
 
 def test_upload__quotes_a_hub_that_repeats_the_token_without_it(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from modelscope.trainers.hooks.checkpoint.checkpoint_hook import CheckpointHook
+from modelscope.trainers.training_args import TrainingArgs
 from modelscope.utils.config import Config
 
 from modelscope_beit.errors import SettingsError
@@ -41,6 +42,18 @@ def test_take_push_settings__leaves_nothing_of_it(
     assert TOKEN not in str(left)
     if taken:
         assert list(taken.values()) == [PUSH]
+
+
+def test_read_pushes__what_training_args_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = f"--push_to_hub true --repo_id me/pets --hub_token {TOKEN} --use_model_config true"
+    given += " --push_to_hub_best true --repo_id_best me/best --hub_revision_best dev"
+    monkeypatch.setattr("sys.argv", ["finetune.py", *given.split()])
+    configuration, _ = TrainingArgs(model="me/start", max_epochs=1).parse_cli().to_config()
+    assert read_pushes(take_push_settings(configuration)) == [
+        HubPush("me/pets", True, None, TOKEN),
+        HubPush("me/best", True, "dev", None),
+    ]
+    assert configuration.train.to_dict() == {"max_epochs": 1}
 
 
 def test_take_push_settings__of_something_without_training() -> None:
