@@ -75,12 +75,13 @@ def check_answers(folder: Path, destination: Destination, *, self_contained: boo
     pictures = [str(folder / answer.picture) for answer in expected]
     # An absolute path is never taken for an id of the hub.
     done = run_python(program, str(folder.absolute()), *pictures, folder=folder.parent)
-    if done.status != 0:
+    if done.status != 0 or not done.output.strip():
         why = f"pipeline() cannot open the folder in a new interpreter (exit status {done.status}): {done.errors}"
         return Check(name, why, is_right=False)
+    rows = json.loads(done.output.splitlines()[-1])
     found = [
         Answer(answer.picture, tuple(labels), tuple(scores))
-        for answer, (labels, scores) in zip(expected, json.loads(done.output.splitlines()[-1]), strict=True)
+        for answer, (labels, scores) in zip(expected, rows, strict=True)
     ]
     difference, picture = largest_difference(expected, found)
     told = f"{len(expected)} pictures answered by pipeline() in a new interpreter; scores differ by {difference:.1g}"

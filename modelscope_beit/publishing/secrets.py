@@ -18,10 +18,15 @@ _PATTERNS = {
     "a Weights & Biases key": r"(?i)\bwandb\w*[\"']?\s*[:=]\s*[\"']?[0-9a-f]{40}\b",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
     "a JSON web token": r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
+    # Not a name in a program, which a dot, a bracket or a word that is no secret would follow.
+    "a secret in an assignment": r"(?i)\b\w*(?:token|password|secret|api_?key)=[\"']?[\w-]{6,}(?![\w.(\[-])",
     "a password in an address": r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/:@]+@",
 }
-# The last words of keys whose value is a secret, wherever they stand in a configuration.
-_SECRET_KEY = re.compile(r"(?i)(?:^|[_-])(?:token|api_?key|access_?key|secret(?:_?key)?|password|passwd|credentials?)$")
+# The last words of keys whose value is a secret, wherever they stand in a configuration; not those of a tokenizer.
+_SECRET_KEY = re.compile(
+    r"(?i)(?!(?:cls|mask|pad|bos|eos|unk|sep)_token$)(?:.*[_-])?"
+    r"(?:token|api_?key|access_?key|secret(?:_?key)?|password|passwd|credentials?)"
+)
 _SECRET_VARIABLE = re.compile(r"(?:TOKEN|SECRET|API_KEY|ACCESS_KEY|PASSWORD)$")
 # A shorter value of a variable may be a word like any other.
 _SHORTEST_VALUE = 12
@@ -49,7 +54,7 @@ def _secret_values(content: object, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(content, Mapping):
         for name, child in content.items():
             where = f"{path}.{name}" if path else str(name)
-            if isinstance(child, str) and child and _SECRET_KEY.search(str(name)):
+            if isinstance(child, str) and child and _SECRET_KEY.fullmatch(str(name)):
                 yield where, child
             else:
                 yield from _secret_values(child, where)

@@ -9,7 +9,7 @@ from tempfile import gettempdir
 
 from modelscope_beit import names
 from modelscope_beit.checkpoints.files import file_digest
-from modelscope_beit.errors import ModelFolderError
+from modelscope_beit.errors import ModelFolderError, SettingsError
 from modelscope_beit.model_folder.finding import looks_like_hub_id
 from modelscope_beit.model_folder.opening import open_model
 from modelscope_beit.model_folder.writing import written_as_a_whole
@@ -74,11 +74,9 @@ def stage(
     folder = folder.expanduser().absolute()
     _check_place(folder)
     if self_contained and destination.hub != "modelscope":
-        raise ModelFolderError(f"Only ModelScope has a wrapper file; {destination} is opened by transformers as it is.")
+        raise SettingsError(f"Only ModelScope has a wrapper file; {destination} is opened by transformers as it is.")
     found = read_source(source)
     known = _known_paths(found)
-    if folder.exists():
-        shutil.rmtree(folder)
     with written_as_a_whole(folder) as unfinished:
         tell("writing the model's files")
         model = _write_model(found, destination, unfinished, self_contained, trust_remote_code)

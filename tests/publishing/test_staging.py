@@ -103,9 +103,10 @@ def test_stage__of_a_folder_keeps_its_authors_card_and_the_pictures_in_it(tiny_m
     content = front_matter(staged)
     assert (content["license"], content["datasets"], content["base_model"]) == ("MIT License", ["me/pets"], ["a/b"])
     assert (staged.folder / "README.md").read_text(encoding="utf-8").count("# Mine") == 1
-    # What was staged can be published again, and then our words are not taken for a person's.
-    again = stage(staged.folder, HUB, tmp_path / "again")
+    # What was staged can be published again, in its own place too; our words are not taken for a person's then.
+    again = stage(staged.folder, HUB, staged.folder)
     assert "# Mine" not in (again.folder / "README.md").read_text(encoding="utf-8")
+    assert again.files["pytorch_model.pt"] == staged.files["pytorch_model.pt"]
 
 
 def test_stage__for_hugging_face(finished_run: Path, tmp_path: Path, no_interpreters: list[float]) -> None:
@@ -114,7 +115,7 @@ def test_stage__for_hugging_face(finished_run: Path, tmp_path: Path, no_interpre
     assert not {"configuration.json", "pytorch_model.pt"} & staged.files.keys()
     labels = json.loads((staged.folder / "config.json").read_text())["id2label"]
     assert list(labels.values()) == ["china", "flower", "dark"]
-    with pytest.raises(ModelFolderError, match="Only ModelScope has a wrapper"):
+    with pytest.raises(SettingsError, match="Only ModelScope has a wrapper"):
         stage(finished_run, OTHER_HUB, tmp_path / "staged", self_contained=True)
 
 
