@@ -29,3 +29,11 @@ def test_local_path__what_lies_here_goes_before_the_hub(tmp_path, monkeypatch):
     assert local_path("out/best").resolve() == tmp_path / "out" / "best"
     with pytest.raises(ModelFolderError, match="There is no model folder"):
         local_path("./out/worst")
+
+
+def test_local_path__of_a_run_is_the_model_that_it_wrote(tmp_path):
+    (tmp_path / "run" / "output").mkdir(parents=True)
+    (tmp_path / "run" / "configuration.json").write_text("{}")
+    assert local_path(str(tmp_path / "run")) == tmp_path / "run"
+    (tmp_path / "run" / "output" / "configuration.json").write_text("{}")
+    assert local_path(str(tmp_path / "run")) == tmp_path / "run" / "output"
