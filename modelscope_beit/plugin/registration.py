@@ -12,6 +12,7 @@ from typing import Any
 
 from modelscope_beit import names
 from modelscope_beit.plugin.after_import import after_import
+from modelscope_beit.plugin.host_server import mend_server
 
 # The module of the host that holds the index.
 _INDEX_MODULE = "modelscope.utils.import_utils"
@@ -42,6 +43,7 @@ def register() -> None:
     (``beit --help``) should not pay for it.
     """
     after_import(_INDEX_MODULE, _point_index_at_us)
+    mend_server()
     if _PATCHING_MODULE not in sys.modules:
         after_import(_PATCHING_MODULE, _patch_transformers_when_imported)
 
