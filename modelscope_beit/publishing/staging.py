@@ -77,37 +77,55 @@ def stage(
         raise SettingsError(f"Only ModelScope has a wrapper file; {destination} is opened by transformers as it is.")
     found = read_source(source)
     known = _known_paths(found)
+    request = _Request(destination, self_contained, wishes, trust_remote_code, known, tell)
     with written_as_a_whole(folder) as unfinished:
-        tell("writing the model's files")
-        model = _write_model(found, destination, unfinished, self_contained, trust_remote_code)
-        measured = read_measured(found, wishes.evaluation, digest=model.source_digest)
-        opened = open_model(found.model, trust_remote_code=trust_remote_code)
-        is_multi_label = opened.network.is_multi_label
-        answers = write_answers(opened, unfinished, wishes.example, calibrated=destination.hub == "modelscope")
-        pictures = _write_pictures(found, measured, unfinished / RESOURCES)
-        _copy_shown_pictures(found, unfinished)
-        tell("running the code of the card in a new interpreter")
-        usage = run_usage(unfinished, destination, answers[0].picture, self_contained=self_contained)
-        facts = CardFacts(
-            destination=destination,
-            title=wishes.title or destination.name,
-            front_matter=_front_matter(found, model, measured, destination, wishes),
-            source=found,
-            model=model,
-            digest=file_digest(unfinished / model.weights),
-            answers=answers,
-            usage=usage,
-            measured=measured,
-            pictures=pictures,
-            is_multi_label=is_multi_label,
-            self_contained=self_contained,
-            known_paths=known,
-        )
+        facts = _write_all_but_card(found, unfinished, request)
         (unfinished / names.CARD_FILE).write_text(write_card(facts), encoding="utf-8")
     tell("checking the folder")
-    tolerance = RESIZED_OTHERWISE if model.differences else EXACT
+    tolerance = RESIZED_OTHERWISE if facts.model.differences else EXACT
     checks = check_folder(folder, destination, known_paths=known, tolerance=tolerance)
-    return StagedFolder(folder, destination, files_below(folder), (_check_usage(usage), *checks))
+    return StagedFolder(folder, destination, files_below(folder), (_check_usage(facts.usage), *checks))
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What the parts of staging share; see stage."""
+
+    destination: Destination
+    self_contained: bool
+    wishes: Wishes
+    trust_remote_code: bool
+    known_paths: tuple[str, ...]
+    tell: Callable[[str], None]
+
+
+def _write_all_but_card(source: Source, folder: Path, request: _Request) -> CardFacts:
+    """Writes the files of the model, its golden answers and pictures, and returns what the card is to tell."""
+    destination, wishes = request.destination, request.wishes
+    request.tell("writing the model's files")
+    model = _write_model(source, folder, request)
+    measured = read_measured(source, wishes.evaluation, digest=model.source_digest)
+    opened = open_model(source.model, trust_remote_code=request.trust_remote_code)
+    answers = write_answers(opened, folder, wishes.example, calibrated=destination.hub == "modelscope")
+    pictures = _write_pictures(source, measured, folder / RESOURCES)
+    _copy_shown_pictures(source, folder)
+    request.tell("running the code of the card in a new interpreter")
+    usage = run_usage(folder, destination, answers[0].picture, self_contained=request.self_contained)
+    return CardFacts(
+        destination=destination,
+        title=wishes.title or destination.name,
+        front_matter=_front_matter(source, model, measured, request),
+        source=source,
+        model=model,
+        digest=file_digest(folder / model.weights),
+        answers=answers,
+        usage=usage,
+        measured=measured,
+        pictures=pictures,
+        is_multi_label=opened.network.is_multi_label,
+        self_contained=request.self_contained,
+        known_paths=request.known_paths,
+    )
 
 
 def _check_place(folder: Path) -> None:
@@ -130,13 +148,11 @@ def _known_paths(source: Source) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(place) for place in places if place is not None and len(place.parts) > 1))
 
 
-def _write_model(
-    source: Source, destination: Destination, folder: Path, self_contained: bool, trust_remote_code: bool
-) -> ModelFiles:
-    if destination.hub == "huggingface":
-        return write_transformers_files(source.model, folder, trust_remote_code=trust_remote_code)
+def _write_model(source: Source, folder: Path, request: _Request) -> ModelFiles:
+    if request.destination.hub == "huggingface":
+        return write_transformers_files(source.model, folder, trust_remote_code=request.trust_remote_code)
     return write_modelscope_files(
-        source.model, folder, self_contained=self_contained, trust_remote_code=trust_remote_code
+        source.model, folder, self_contained=request.self_contained, trust_remote_code=request.trust_remote_code
     )
 
 
@@ -163,9 +179,8 @@ def _copy_shown_pictures(source: Source, folder: Path) -> None:
             shutil.copyfile(path, target)
 
 
-def _front_matter(
-    source: Source, model: ModelFiles, measured: Measured | None, destination: Destination, wishes: Wishes
-) -> FrontMatter:
+def _front_matter(source: Source, model: ModelFiles, measured: Measured | None, request: _Request) -> FrontMatter:
+    destination, wishes = request.destination, request.wishes
     # The ids in the record of a run are those of ModelScope.
     is_modelscope = destination.hub == "modelscope"
     started_from, data = (str(source.record.get(key, "")) for key in ("source", "data"))
