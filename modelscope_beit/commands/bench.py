@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from modelscope_beit.commands.model_argument import local_path
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.settings.inference import AUTO, BACKENDS, PRECISIONS, TORCH, InferenceSettings
+from modelscope_beit.settings.inference import AUTO, PRECISIONS, RUNTIMES, TORCH, InferenceSettings
 
 if TYPE_CHECKING:
+    from modelscope_beit.prediction.form_choice import Choice
     from modelscope_beit.prediction.form_speed import FormSpeed
-    from modelscope_beit.prediction.precision_choice import Choice
 
 _PRECISIONS = tuple(name for name in PRECISIONS if name != AUTO)
 _USUAL_PRECISIONS = ("fp32", "bf16", "int8")
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, nargs="+", default=_USUAL_BATCHES, metavar="N", help="pictures per pass (1 8)")
     add("--precision", choices=_PRECISIONS, nargs="+", default=_USUAL_PRECISIONS, help="default: fp32 bf16 int8; fp32 "
         "by torch is always measured")  # fmt: skip
-    add("--backend", choices=BACKENDS, nargs="+", help="default: all that are installed")
+    add("--backend", choices=(TORCH, *RUNTIMES), nargs="+", help="default: all that are installed")
     add("--seconds", type=float, default=_USUAL_SECONDS, metavar="S", help="for each form and batch size (6)")
     add("--json", action="store_true", help="print one JSON object in place of a table")
     add("--trust-remote-code", action="store_true", help="allow a model folder to run code of its own")
@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures, prints and returns 0. Raises BeitError before anything is measured if the model cannot be opened."""
-    missing = [name for name in BACKENDS if name != TORCH and find_spec(name) is None]
-    backends = arguments.backend or [name for name in BACKENDS if name not in missing]
+    missing = [name for name in RUNTIMES if find_spec(name) is None]
+    backends = arguments.backend or [TORCH, *(name for name in RUNTIMES if name not in missing)]
     forms = _forms(backends, arguments.precision)
     if not forms:
         asked = f"{', '.join(arguments.precision)} by {', '.join(backends)}"
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         trust_remote_code=arguments.trust_remote_code,
         on_step=_say,
     )
-    _say("what --precision auto takes")
+    _say("what --precision auto --backend auto takes")
     choices = choices_of_auto(model, arguments.batch_size)
     _say("")
     if arguments.json:
@@ -124,5 +124,5 @@ def _as_json(
         }
         for one in found
     ]
-    auto = {str(size): choice.precision for size, choice in choices.items()}
+    auto = {str(size): choice.form for size, choice in choices.items()}
     return {"model": model, "forms": forms, "auto": auto, "not_installed": list(missing)}

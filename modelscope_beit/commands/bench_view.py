@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
+from modelscope_beit.prediction.form_choice import Choice
 from modelscope_beit.prediction.form_speed import FormSpeed, name_of
-from modelscope_beit.prediction.precision_choice import Choice
 
 
 def bench_table(found: Sequence[FormSpeed]) -> Table:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from modelscope_beit.settings.inference import BACKENDS, PRECISIONS, TORCH, InferenceSettings
+from modelscope_beit.settings.inference import BACKENDS, PRECISIONS, RUNTIMES, TORCH, InferenceSettings
 
 if TYPE_CHECKING:
     from modelscope_beit.model_folder.opening import OpenedModel
@@ -16,7 +16,8 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--precision", choices=PRECISIONS, default="fp32",
         help="numbers to compute in (default: fp32, exact); auto: the fastest that stays close")  # fmt: skip
-    add("--backend", choices=BACKENDS, default=TORCH, help="what runs the network (default: torch)")
+    add("--backend", choices=BACKENDS, default=TORCH,
+        help="what runs the network (default: torch); auto: the fastest that is installed")  # fmt: skip
     add("--calibration", metavar="DIR", default="",
         help="pictures that int8 takes its ranges from (default: each batch is measured as it comes)")  # fmt: skip
     add("--fast-decode", action="store_true",
@@ -30,7 +31,7 @@ def inference_settings(arguments: argparse.Namespace) -> InferenceSettings:
 
 def needs_processor(arguments: argparse.Namespace) -> bool:
     """Returns whether what was asked for runs on processors only, so that the device "auto" has to be one."""
-    return arguments.precision == "int8" or arguments.backend != TORCH
+    return arguments.precision == "int8" or arguments.backend in RUNTIMES
 
 
 def answering_as_wanted(model: "OpenedModel", arguments: argparse.Namespace) -> "OpenedModel":

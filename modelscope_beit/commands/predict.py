@@ -68,12 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises BeitError before any picture is read if the model, a source or an option cannot be used.
     """
-    inference_settings(arguments)
     shard = own_shard()
-    if arguments.precision == "auto" and (shard.count > 1 or arguments.engine == "ray"):
+    if inference_settings(arguments).is_a_choice and (shard.count > 1 or arguments.engine == "ray"):
         raise SettingsError(
-            "With --precision auto several processes may choose differently, and the table would mix their answers. "
-            "Let one choose on a few pictures first, and name what it says: --precision fp32, bf16 or int8."
+            "With auto as precision or backend several processes may choose differently, and the table would mix their "
+            "answers. Let one choose on a few pictures first, and name what it says, e.g. --precision fp32."
         )
     check_output(arguments, shard)
     if is_nothing_left(arguments):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from modelscope_beit.network.classifier import BeitClassifier, Classifier
 from modelscope_beit.network.inference_form import InferenceForm, inference_form
 from modelscope_beit.network.int8_linear import Range, measure_ranges
 from modelscope_beit.network.precision import ClassifierInForm, form_in
-from modelscope_beit.prediction.backends import session_network
-from modelscope_beit.prediction.precision_choice import Choice, Question, choose_precision
+from modelscope_beit.prediction.backends import installed_runtimes, session_network
+from modelscope_beit.prediction.form_choice import Choice, Form, Question, choose_form
 from modelscope_beit.prediction.sources import expand_sources
 from modelscope_beit.settings.inference import AUTO, TORCH, InferenceSettings
 
@@ -75,18 +76,39 @@ def answering_network(
     """
     if isinstance(network, ExportedNetwork):
         raise SettingsError("An exported network has its precision and its backend from the export; export it again.")
-    if wanted.backend != TORCH:
-        pixels = _pixels(wanted.calibration or shipped_pictures(), prepare) if wanted.precision == "int8" else ()
-        return ClassifierInForm(network, session_network(network, wanted.backend, [one.numpy() for one in pixels]))
-    precision = wanted.precision
-    ranges = _ranges(network, wanted.calibration, prepare)
-    if precision == AUTO:
-        question = Question(network, tuple(_pixels(wanted.calibration or shipped_pictures(), prepare)), ranges)
-        choice = choose_precision(question, folder, batch_size=batch_size)
-        precision = choice.precision
-        if on_choice is not None:
-            on_choice(choice)
-    return ClassifierInForm(network, form_in(network, precision, ranges=ranges))
+    ranges = _ranges(network, wanted.calibration, prepare) if wanted.backend in (TORCH, AUTO) else None
+    pictures = lambda: _pixels(wanted.calibration or shipped_pictures(), prepare)  # noqa: E731
+
+    def form(precision: str, backend: str) -> Form:
+        if backend == TORCH:
+            return Form(precision, backend, partial(form_in, network, precision, ranges=ranges))
+        return Form(precision, backend, partial(_in_runtime, network, precision, backend, pictures))
+
+    if not wanted.is_a_choice:
+        return ClassifierInForm(network, form(wanted.precision, wanted.backend).build())
+    exact, others = form("fp32", TORCH), tuple(form(*one) for one in _combinations(wanted))
+    question = Question(network, tuple(pictures()), wanted.precision, exact, others, ranges)
+    choice = choose_form(question, folder, batch_size=batch_size)
+    if on_choice is not None:
+        on_choice(choice)
+    chosen = next(one for one in (exact, *others) if one.name == choice.form)
+    return ClassifierInForm(network, chosen.build())
+
+
+def _combinations(wanted: InferenceSettings) -> Iterator[tuple[str, str]]:
+    """Yields the precisions and backends to choose among beside fp32 by torch; some may not be for this network."""
+    for backend in [TORCH, *installed_runtimes()] if wanted.backend == AUTO else [wanted.backend]:
+        there = ("fp32", "bf16", "int8") if backend == TORCH else ("fp32", "int8")
+        for precision in there if wanted.precision == AUTO else [wanted.precision]:
+            if (precision in there or backend == TORCH) and (precision, backend) != ("fp32", TORCH):
+                yield precision, backend
+
+
+def _in_runtime(
+    network: Classifier, precision: str, backend: str, pictures: Callable[[], Iterator[Tensor]]
+) -> Classifier:
+    calibration = [one.numpy() for one in pictures()] if precision == "int8" else []
+    return session_network(network, backend, calibration)
 
 
 def shipped_pictures() -> list[Path]:

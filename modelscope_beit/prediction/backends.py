@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ from modelscope_beit.export.targets import LOWEST_OPSET, TARGETS
 from modelscope_beit.export.write_onnx import quantize_onnx, write_onnx
 from modelscope_beit.export.write_openvino import write_openvino
 from modelscope_beit.network.classifier import Classifier
+from modelscope_beit.settings.inference import RUNTIMES
+
+
+def installed_runtimes() -> list[str]:
+    """Returns the backends beside torch whose packages are here, those that write their files among them."""
+    return [name for name in RUNTIMES if all(find_spec(package) for package in ("onnx", "onnxscript", name))]
 
 
 def session_network(network: Classifier, backend: str, calibration: Sequence[np.ndarray]) -> ExportedNetwork:

@@ -20,7 +20,7 @@ from modelscope_beit.model_folder.opening import OpenedModel, open_model
 from modelscope_beit.network.precision import form_in
 from modelscope_beit.network.process_memory import peak_resident_mib
 from modelscope_beit.prediction.answering import answering_model, shipped_pictures
-from modelscope_beit.prediction.precision_choice import Choice
+from modelscope_beit.prediction.form_choice import Choice
 from modelscope_beit.settings.inference import AUTO, InferenceSettings
 
 # One slow moment of the machine then costs each form the same, and the median does not see it.
@@ -117,14 +117,14 @@ def name_of(wanted: InferenceSettings) -> str:
 
 
 def choices_of_auto(model: OpenedModel, batch_sizes: Sequence[int]) -> dict[int, Choice]:
-    """Returns what precision "auto" takes for each batch size; measured now unless it is remembered."""
+    """Returns what "auto" takes, as precision and backend, for each batch size; measured now unless remembered."""
     choices: dict[int, Choice] = {}
     for batch_size in sorted(set(batch_sizes)):
 
         def note(choice: Choice, batch_size: int = batch_size) -> None:
             choices[batch_size] = choice
 
-        answering_model(model, InferenceSettings(AUTO), batch_size=batch_size, on_choice=note)
+        answering_model(model, InferenceSettings(AUTO, AUTO), batch_size=batch_size, on_choice=note)
     return choices
 
 

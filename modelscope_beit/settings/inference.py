@@ -9,7 +9,9 @@ from modelscope_beit.errors import SettingsError
 AUTO = "auto"
 PRECISIONS = ("fp32", "bf16", "fp16", "int8", AUTO)
 TORCH = "torch"
-BACKENDS = (TORCH, "openvino", "onnxruntime")
+# What runs the graph of a network in torch's place.
+RUNTIMES = ("openvino", "onnxruntime")
+BACKENDS = (TORCH, *RUNTIMES, AUTO)
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class InferenceSettings:
 
     precision: "fp32" is exact. "bf16" and "int8" are faster where the processor has instructions for them, and need
         less memory. "fp16" is for GPUs. "auto" is the fastest one that stays close to fp32.
-    backend: "torch", or what runs the graph of the network in its place.
+    backend: "torch", or what runs the graph of the network in its place; "auto" is the fastest that is installed.
     calibration: a folder of pictures or a list of them, as images.reading takes them, from which int8 takes the
         ranges of its activations; none: the range is that of each batch, so that an answer depends a little on the
         pictures beside it.
@@ -28,6 +30,11 @@ class InferenceSettings:
     backend: str = TORCH
     calibration: str | Sequence[Any] = ()
 
+    @property
+    def is_a_choice(self) -> bool:
+        """Whether the machine has to be asked which form is the fastest."""
+        return AUTO in (self.precision, self.backend)
+
     def __post_init__(self) -> None:
         """Raises SettingsError that lists everything that cannot be asked for."""
         problems = []
@@ -35,7 +42,7 @@ class InferenceSettings:
             problems.append(f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}")
         if self.backend not in BACKENDS:
             problems.append(f"backend is one of {', '.join(BACKENDS)}, not {self.backend!r}")
-        if self.backend != TORCH and self.precision in ("bf16", "fp16", AUTO):
+        if self.backend in RUNTIMES and self.precision in ("bf16", "fp16"):
             problems.append(f"{self.backend} runs fp32 and int8 here, not {self.precision}")
         if self.calibration and self.precision not in ("int8", AUTO):
             problems.append(f"pictures to calibrate with are for int8 and auto, but the precision is {self.precision}")

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from modelscope_beit.commands.bench_view import bench_notes, bench_table
 from modelscope_beit.prediction.form_speed import EXACT, FormSpeed, Passes
-from modelscope_beit.prediction.precision_choice import Choice, Measured
+from modelscope_beit.prediction.form_choice import Choice, Measured
 from modelscope_beit.settings.inference import InferenceSettings
 
 
@@ -26,6 +26,6 @@ def test_bench_table__a_row_for_what_runs() -> None:
 def test_bench_notes__what_auto_takes_and_what_is_missing() -> None:
     choice = Choice("fp32", {"fp32": Measured(7.0, 0.0, 0.0, 1.0, 1.0)}, 20)
     auto, refused, missing = bench_notes(forms(), {8: choice}, ["openvino"])
-    assert auto.startswith("Batches of 8: precision auto: fp32")
+    assert auto.startswith("Batches of 8: auto: fp32 by torch")
     assert refused == "torch int8 does not run here: It has no weights [here]."
     assert missing == "Not measured, because not installed: openvino."

@@ -11,7 +11,7 @@ from modelscope_beit.errors import ImageError, SettingsError
 from modelscope_beit.model_folder.opening import OpenedModel, open_model
 from modelscope_beit.prediction import answering as module
 from modelscope_beit.prediction.answering import answering_model, open_answering, shipped_pictures
-from modelscope_beit.prediction.precision_choice import Choice, Measured
+from modelscope_beit.prediction.form_choice import Choice, Measured
 from modelscope_beit.prediction.stream import predict_stream
 from modelscope_beit.settings.inference import InferenceSettings
 
@@ -71,7 +71,7 @@ def test_answering_model__auto_takes_what_was_chosen(
 ) -> None:
     choice, asked, told = Choice("bf16", {"bf16": Measured(2, 0, 0, 1, 1), "fp32": Measured(1, 0, 0, 1, 1)}, 20), [], []
     monkeypatch.setattr(
-        module, "choose_precision", lambda question, folder, batch_size: asked.append((question, batch_size)) or choice
+        module, "choose_form", lambda question, folder, batch_size: asked.append((question, batch_size)) or choice
     )
     network = answering_model(model, InferenceSettings("auto"), batch_size=4, on_choice=told.append).network
     bf16 = answering_model(model, InferenceSettings("bf16"), batch_size=4).network
@@ -79,6 +79,43 @@ def test_answering_model__auto_takes_what_was_chosen(
         assert torch.equal(network(images), bf16(images))
     assert told == [choice] and asked[0][1] == 4
     assert torch.equal(torch.stack(asked[0][0].pictures), images) and asked[0][0].ranges is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [
+        ("fp32", ["fp32 by openvino", "fp32 by onnxruntime"]),
+        ("bf16", ["bf16"]),
+        ("int8", ["int8", "int8 by openvino", "int8 by onnxruntime"]),
+        (
+            "auto",
+            ["bf16", "int8"] + [f"{name} by {by}" for by in ("openvino", "onnxruntime") for name in ("fp32", "int8")],
+        ),
+    ],
+)
+def test_answering_model__auto_asks_for_every_form_that_is_there(
+    precision: str, expected: list[str], model: OpenedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    choice = Choice("fp32", {"fp32": Measured(1, 0, 0, 1, 1)}, 20)
+    monkeypatch.setattr(module, "choose_form", lambda question, folder, batch_size: asked.append(question) or choice)
+    monkeypatch.setattr(module, "installed_runtimes", lambda: ["openvino", "onnxruntime"])
+    answering_model(model, InferenceSettings(precision, "auto"), batch_size=4)
+    assert [form.name for form in asked[0].forms] == expected
+
+
+def test_answering_model__auto_runs_what_it_takes(
+    model: OpenedModel, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime", reason="it runs the network")
+    names = {"fp32": Measured(1, 0, 0, 1, 1), "fp32 by onnxruntime": Measured(2, 0, 0, 1, 1)}
+    monkeypatch.setattr(
+        module, "choose_form", lambda question, folder, batch_size: Choice("fp32 by onnxruntime", names, 9)
+    )
+    network = answering_model(model, InferenceSettings("fp32", "auto"), batch_size=4).network
+    assert isinstance(network.form, module.ExportedNetwork)
+    with torch.inference_mode():
+        assert torch.allclose(network(images), model.network(images), atol=1e-5)
 
 
 def test_open_answering__opens_a_folder(tiny_model_folder: Path) -> None:
