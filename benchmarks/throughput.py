@@ -5,8 +5,9 @@
   python benchmarks/throughput.py --quick           base, batches of 1 and 8, fp32, two rounds
 
 Each contestant lives in a process of its own and computes only when it is told to, so that a busy machine is busy for
-all. All have the same random weights and pictures, and must give the same logits in fp32 before they are timed. The
-contestants of one precision are ready at the same time; a peer in fp32, the anchor, runs beside each. Writes
+all. Peers run timm's network in ONNX Runtime and OpenVINO by the ways that these document; ours in them is what
+`--backend` gives. All have the same random weights and pictures, and must give the same logits in fp32 before they are
+timed. The contestants of one precision are ready at the same time; a peer in fp32, the anchor, runs beside each. Writes
 benchmarks/results/DATE-CPU.json, a table (.md) and a picture (.png).
 """
 
@@ -39,16 +40,21 @@ PACKAGES = {
     "ModelScope + mmcls": ("modelscope", "mmcv", "mmcls"),
     "timm": ("timm",),
     "transformers": ("transformers",),
-    "ONNX Runtime": ("onnx", "onnxscript", "onnxruntime"),
-    "OpenVINO": ("onnx", "onnxscript", "onnxruntime", "openvino"),
+    "timm in ONNX Runtime": ("timm", "onnx", "onnxscript", "onnxruntime"),
+    "timm in OpenVINO": ("timm", "onnx", "onnxscript", "onnxruntime", "openvino"),
     "ours": (),
+    "ours by ONNX Runtime": ("onnx", "onnxscript", "onnxruntime"),
+    "ours by OpenVINO": ("onnx", "onnxscript", "openvino"),
     "matrix products": (),
 }
 CAN = {
     "ModelScope + mmcls": ("fp32", "bf16"),
     "timm": ("fp32", "bf16"),
     "transformers": ("fp32", "bf16"),
-    "ONNX Runtime": ("fp32", "int8"),
+    "timm in ONNX Runtime": ("fp32", "int8"),
+    "timm in OpenVINO": ("fp32", "bf16"),
+    "ours by ONNX Runtime": ("fp32", "int8"),
+    "ours by OpenVINO": ("fp32", "int8"),
 }
 ANCHORS = ("ModelScope + mmcls", "timm", "transformers", "ours")
 PRODUCTS = "matrix products"
@@ -81,7 +87,10 @@ def main() -> None:
     about = about_machine(" ".join(["python benchmarks/throughput.py", *sys.argv[1:]]))
     with tempfile.TemporaryDirectory() as place:
         with console.status("The network is written for everybody"):
-            subprocess.run([sys.executable, str(NETWORKS), arguments.size, place], check=True, capture_output=True)
+            command = [sys.executable, str(NETWORKS), arguments.size, place]
+            written = subprocess.run(command, capture_output=True, text=True)
+        if written.returncode:
+            raise SystemExit(f"The network could not be written:\n{written.stderr}")
         facts = json.loads((Path(place) / "network.json").read_text(encoding="utf-8"))
         groups, refusals = {}, {}
         for precision in arguments.precision:

@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,8 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def open_ours(folder: Path, precision: str) -> Forward:
-    """Ours, as `beit predict --precision` has it; int8 with ranges from the pictures that the others have."""
+def open_ours(folder: Path, precision: str, backend: str = "torch") -> Forward:
+    """Ours, as `beit predict --precision --backend` has it; int8 with ranges from a few pictures."""
     import torch
 
     from modelscope_beit.model_folder.opening import open_model
@@ -74,10 +75,10 @@ def open_ours(folder: Path, precision: str) -> Forward:
     from modelscope_beit.settings.inference import InferenceSettings
 
     model = open_model(folder / "stock")
-    if precision == "fp32":
+    if precision == "fp32" and backend == "torch":
         return run_torch(form_in(model.network, "fp32", in_place=True), "fp32")
     calibration = list(np.load(folder / "pictures.npy")[:CALIBRATION_PICTURES]) if precision == "int8" else []
-    wanted = InferenceSettings(precision, calibration=calibration)
+    wanted = InferenceSettings(precision, backend, calibration=calibration)
     network = answering_network(model.network, wanted, torch.from_numpy, folder=model.folder, batch_size=1)
     return run_torch(network, "fp32")
 
@@ -115,22 +116,24 @@ def open_transformers(folder: Path, precision: str) -> Forward:
 
 
 def open_onnxruntime(folder: Path, precision: str) -> Forward:
-    """ONNX Runtime with the file that `beit export` writes."""
+    """ONNX Runtime with timm's network, exported by torch, in 8 bits by ONNX Runtime's own quantizer."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(folder / f"{precision}.onnx", providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"images": images})[0]
+    session = onnxruntime.InferenceSession(folder / f"timm_{precision}.onnx", providers=["CPUExecutionProvider"])
+    (name,) = (one.name for one in session.get_inputs())
+    return lambda images: session.run(None, {name: images})[0]
 
 
 def open_openvino(folder: Path, precision: str) -> Forward:
-    """OpenVINO with the file that `beit export` writes; bfloat16 only where the processor has it."""
+    """OpenVINO with timm's network, exported by torch; bfloat16 only where the processor has it."""
     import openvino
 
     core = openvino.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise CannotRunError("OpenVINO computes in bfloat16 only on processors that have instructions for it")
-    file = folder / ("int8.xml" if precision == "int8" else "fp32.xml")
-    compiled = core.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"})
+    compiled = core.compile_model(
+        folder / "timm_fp32.xml", "CPU", {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    )
     return lambda images: compiled(images)[0].copy()
 
 
@@ -186,11 +189,13 @@ def run_torch(network: Callable[[Any], Any], precision: str) -> Forward:
 
 CONTESTANTS: dict[str, Callable[[Path, str], Forward]] = {
     "ours": open_ours,
+    "ours by ONNX Runtime": partial(open_ours, backend="onnxruntime"),
+    "ours by OpenVINO": partial(open_ours, backend="openvino"),
     "ModelScope + mmcls": open_stock,
     "timm": open_timm,
     "transformers": open_transformers,
-    "ONNX Runtime": open_onnxruntime,
-    "OpenVINO": open_openvino,
+    "timm in ONNX Runtime": open_onnxruntime,
+    "timm in OpenVINO": open_openvino,
     "matrix products": open_products,
 }
 

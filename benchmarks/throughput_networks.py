@@ -13,10 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from modelscope_beit.checkpoints.targets import write_timm, write_transformers
-from modelscope_beit.export.graph import exported_program, graph_module
-from modelscope_beit.export.targets import LOWEST_OPSET
-from modelscope_beit.export.write_onnx import quantize_onnx, write_onnx
-from modelscope_beit.export.write_openvino import write_openvino
 from modelscope_beit.model_folder.opening import read_folder_settings
 from modelscope_beit.network.classifier import BeitClassifier, build_classifier
 from modelscope_beit.settings.any_model import write_any_model
@@ -42,8 +38,8 @@ def main(size: str, folder: Path) -> None:
     of_folder = read_folder_settings(folder / "stock")
     write_timm(folder / "timm", of_folder, network.state_dict())
     write_transformers(folder / "transformers", of_folder, network.state_dict())
-    if find_spec("onnx") and find_spec("onnxscript"):
-        write_graphs(folder, network, pictures[:CALIBRATION_PICTURES])
+    if find_spec("timm") and find_spec("onnx") and find_spec("onnxruntime"):
+        write_timm_graphs(folder, pictures[:1])
 
 
 @torch.no_grad()
@@ -93,15 +89,31 @@ def write_stock(folder: Path, settings: ModelSettings, network: BeitClassifier) 
     torch.save({"state_dict": network.state_dict(), "meta": {"CLASSES": names}}, folder / "pytorch_model.pt")
 
 
-def write_graphs(folder: Path, network: BeitClassifier, calibration: np.ndarray) -> None:
-    """Writes fp32 and int8 for ONNX Runtime and, if it is installed, for OpenVINO, as `beit export` makes them."""
-    example = torch.from_numpy(calibration[:2])
-    program = exported_program(graph_module(network, half=False), example, dynamic_size=False)
-    write_onnx(program, folder / "fp32.onnx", opset=LOWEST_OPSET, dynamic_size=False)
-    quantize_onnx(folder / "fp32.onnx", folder / "int8.onnx", list(calibration))
+def write_timm_graphs(folder: Path, example: np.ndarray) -> None:
+    """Writes timm's network for ONNX Runtime and OpenVINO by their own documented ways, without anything of ours.
+
+    8 bits as ONNX Runtime advises for transformers: weights are fixed, activations are measured in each pass.
+    """
+    import timm
+    from onnxruntime.quantization import quantize_dynamic
+
+    network = timm.create_model(f"local-dir:{folder / 'timm'}", pretrained=True).eval()
+    # As timm's own onnx_export.py does; torch's newer exporter cannot trace this network for any number of pictures.
+    torch.onnx.export(
+        network,
+        (torch.from_numpy(example),),
+        folder / "timm_fp32.onnx",
+        dynamo=False,
+        input_names=["images"],
+        dynamic_axes={"images": {0: "batch"}},
+    )
+    quantize_dynamic(folder / "timm_fp32.onnx", folder / "timm_int8.onnx")
     if find_spec("openvino"):
-        for precision in ("fp32", "int8"):
-            write_openvino(folder / f"{precision}.onnx", folder / f"{precision}.xml", half=False)
+        import openvino
+
+        openvino.save_model(
+            openvino.convert_model(folder / "timm_fp32.onnx"), folder / "timm_fp32.xml", compress_to_fp16=False
+        )
 
 
 if __name__ == "__main__":

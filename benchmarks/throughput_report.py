@@ -19,7 +19,7 @@ PRODUCTS = "matrix products"
 OURS = "ours"
 HEADINGS = ("batch", "contestant", "precision", "images/s", "spread", "x anchor", "x best peer", "p50 ms", "p99 ms")
 HEADINGS += ("peak MiB", "% of products", "rms % of spread")
-COLORS = ("#d9480f", "#1864ab", "#2b8a3e", "#862e9c", "#e67700", "#0b7285")
+COLORS = ("#d9480f", "#f76707", "#ffa94d", "#1864ab", "#2b8a3e", "#862e9c", "#0b7285", "#495057")
 
 
 def figures(groups: dict[str, list[dict[str, Any]]], facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -34,15 +34,23 @@ def figures(groups: dict[str, list[dict[str, Any]]], facts: dict[str, Any]) -> l
             anchor = next(speeds_of(row["turns"][batch], batch) for row in group if row["is_anchor"])
             products = speeds.pop(PRODUCTS, None)
             rate = None if products is None else statistics.median(products) * facts["flop_in_linears"]
+            told = []
             for row in group:
                 if row["name"] in speeds and is_in(row, precision):
                     shown = figure(row, batch, speeds[row["name"]], anchor)
                     shown["products_flops"] = rate
                     shown["share_of_products"] = rate and shown["images_per_second"] * facts["flop"] / rate
-                    if row["name"] == OURS:
-                        shown |= beside_best_peer(speeds)
-                    rows.append(shown)
+                    told.append(shown)
+            # The one that --backend auto would take.
+            fastest = max(filter(is_ours, told), key=lambda row: row["images_per_second"])
+            fastest |= beside_best_peer(speeds, fastest["name"])
+            rows += told
     return rows
+
+
+def is_ours(row: dict[str, Any]) -> bool:
+    """Tells whether a row is one of the forms of ours."""
+    return str(row["name"]).startswith(OURS)
 
 
 def is_in(row: dict[str, Any], precision: str) -> bool:
@@ -74,13 +82,13 @@ def figure(row: dict[str, Any], batch: int, speeds: list[float], anchor: list[fl
     }
 
 
-def beside_best_peer(speeds: dict[str, list[float]]) -> dict[str, Any]:
-    """Returns our ratio to the peer of the same precision that has the largest median."""
-    peers = {name: statistics.median(its) for name, its in speeds.items() if name != OURS}
+def beside_best_peer(speeds: dict[str, list[float]], own: str) -> dict[str, Any]:
+    """Returns the ratio of a form of ours to the peer of the same precision that has the largest median."""
+    peers = {name: statistics.median(its) for name, its in speeds.items() if not name.startswith(OURS)}
     if not peers:
         return {}
     best = max(peers, key=lambda name: peers[name])
-    ratios = [mine / its for mine, its in zip(speeds[OURS], speeds[best], strict=True)]
+    ratios = [mine / its for mine, its in zip(speeds[own], speeds[best], strict=True)]
     told = {"name": best, "median": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios)}
     return {"times_best_peer": told}
 
@@ -110,7 +118,7 @@ def terminal_table(rows: list[dict[str, Any]]) -> Table:
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading in ("contestant", "precision") else "right")
     for row in rows:
-        table.add_row(*cells(row), style="bold" if row["name"] == OURS else None)
+        table.add_row(*cells(row), style="bold" if is_ours(row) else None)
     return table
 
 
@@ -124,10 +132,11 @@ def markdown(record: dict[str, Any]) -> str:
         f"{' '.join(f'{load:.1f}' for load in about['load_average'] or ())} at the start; {versions}.",
         "",
         f"Medians of {record['rounds']} rounds, smallest and largest; ratios are of the same round. x anchor: to "
-        f"{anchor_of(record)} in fp32. x best peer: to the fastest other one of the same precision. p50 and p99 are of "
-        "all passes with one picture. Peak memory is that of the process since its start. % of products: arithmetic "
-        "per second, in parts of that of plain torch products of the same shapes in the same rounds; above 100 means "
-        "that other kernels than torch's own are used. rms: of the logits' difference from the anchor.",
+        f"{anchor_of(record)} in fp32. x best peer: of our fastest form, which `--backend auto` takes, to the fastest "
+        "other one of the same precision. p50 and p99 are of all passes with one picture. Peak memory is that of the "
+        "process since its start. % of products: arithmetic per second, in parts of that of plain torch products of "
+        "the same shapes in the same rounds; above 100 means that other kernels than torch's own are used. rms: of "
+        "the logits' difference from the anchor.",
         "",
         "| " + " | ".join(HEADINGS) + " |",
         "|" + " --- |" * len(HEADINGS),
@@ -162,7 +171,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
     groups = {name: [row for row in record["figures"] if row["precision"] == name] for name in record["groups"]}
     figure, axes = pyplot.subplots(1, len(groups), figsize=(1.5 + 4.5 * len(groups), 4.2), squeeze=False)
     names = list(dict.fromkeys(row["name"] for row in record["figures"]))
-    colors = dict(zip([OURS, *(name for name in names if name != OURS)], COLORS, strict=False))
+    names.sort(key=lambda name: not name.startswith(OURS))
+    colors = dict(zip(names, COLORS, strict=True))
     for axis, (precision, rows) in zip(axes[0], groups.items(), strict=True):
         batches = sorted({row["batch"] for row in rows})
         there = [name for name in names if any(row["name"] == name for row in rows)]
