@@ -19,7 +19,7 @@ def test_bench__table_and_what_auto_takes(capsys) -> None:
     rows = [line for line in shown.out.splitlines() if line.startswith("torch ")]
     assert [row.split()[1] for row in rows] == ["fp32", "bf16"]
     assert "100 %" in rows[0]
-    assert "Batches of 1: precision auto: " in shown.out
+    assert "Batches of 1: auto: " in shown.out
     assert "torch bf16, batches of 1, turn 3 of 3" in shown.err
 
 
