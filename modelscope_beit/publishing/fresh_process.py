@@ -41,8 +41,10 @@ def run_python(code: str, *arguments: str, folder: Path) -> Finished:
     then -1.
     """
     environment = {name: value for name, value in os.environ.items() if not name.endswith(("TOKEN", "API_KEY"))}
-    # A checkout that is not installed is found by its place, as this process has found it.
-    places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # What is installed is found anyway; a checkout is found by its place, as this process has found it.
+    home = Path(__file__).parents[2]
+    places = [str(home)] if home.name not in ("site-packages", "dist-packages") else []
+    places += filter(None, [os.environ.get("PYTHONPATH")])
     environment |= _OFFLINE | {"PYTHONPATH": os.pathsep.join(places)}
     command = [sys.executable, "-c", code, *arguments]
     # ModelScope copies the code of a trusted folder to its cache; nothing of it is to stay there.
