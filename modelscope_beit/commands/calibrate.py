@@ -71,8 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     from modelscope_beit.evaluation.calibrating import fit
     from modelscope_beit.evaluation.calibration_report import fit_numbers, write_calibration_report
     from modelscope_beit.evaluation.unknown import check_count
+    from modelscope_beit.export.opening import exported_folder
     from modelscope_beit.model_folder.calibrated import check_can_be_calibrated
 
+    if exported_folder(folder) is not None:
+        raise ModelFolderError(f"{folder} is an exported network; calibrate its model folder, then export that again.")
     check_can_be_calibrated(folder)
     model, records = _opened(folder, arguments)
     check_count(len(records), arguments.false_alarm_rate)
@@ -141,7 +144,14 @@ def _opened(folder: Path, arguments: argparse.Namespace) -> "tuple[OpenedModel, 
     data = open_data(arguments.data, seed=_UNUSED_SEED, class_names=model.class_names, divide=False)
     for note in data.notes:
         print(note, file=sys.stderr)
-    return model, data.part(arguments.split).relabelled(model.class_names)
+    records = data.part(arguments.split).relabelled(model.class_names)
+    if records.is_multi_label != model.network.is_multi_label:
+        kinds = {True: "several classes", False: "one class"}
+        raise SettingsError(
+            f"{records.description} has {kinds[records.is_multi_label]} a picture, but the network in {folder} gives "
+            f"scores for {kinds[model.network.is_multi_label]}; take data such as it was trained on."
+        )
+    return model, records
 
 
 def _unknown(arguments: argparse.Namespace, model: "OpenedModel") -> "Records | None":

@@ -187,3 +187,36 @@ def test_calibrate__refuses_and_stores_nothing(
     assert beit_calibrate(*given) == WRONG_USAGE
     assert told in capsys.readouterr().err
     assert (tiny_model_folder / "configuration.json").read_bytes() == before
+
+
+def test_calibrate__tables_and_drawn_pictures_tell_the_unknown(
+    tiny_model_folder: Path, data: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    assert beit_calibrate(tiny_model_folder, data, "--false-alarm-rate", RATE) == 0
+    table, drawn = tmp_path / "preds.csv", tmp_path / "drawn"
+    assert (
+        main(["predict", str(tiny_model_folder), *map(str, pictures), "--out", str(table), "--draw", str(drawn)]) == 0
+    )
+    with open(table, newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["unknown"] for row in rows].count("true") == 5
+    assert list(rows[0])[-2:] == ["unknown", "error"]
+    assert len(list(drawn.iterdir())) == PICTURES
+
+
+def test_calibrate__an_exported_network_is_refused(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "certificate.json").write_text("{}")
+    assert beit_calibrate(tmp_path / "export", data) == WRONG_USAGE
+    assert "calibrate its model folder, then export that again" in capsys.readouterr().err
+
+
+def test_calibrate__several_classes_a_picture_need_a_network_for_that(
+    tiny_model_folder: Path, pictures: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{"path": str(path), "label": ["cat", "dog"]} for path in pictures]
+    (tmp_path / "several.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert beit_calibrate(tiny_model_folder, tmp_path / "several.jsonl", "--false-alarm-rate", RATE) == WRONG_USAGE
+    assert "has several classes a picture, but the network" in capsys.readouterr().err

@@ -230,3 +230,15 @@ def test_check_drawing_folder__wants_a_new_or_empty_one_outside_of_the_sources(t
     ):
         with pytest.raises(SettingsError, match=words):
             check_drawing_folder(tmp_path / folder, sources)
+
+
+def test_draw_predictions__of_no_class_says_unknown(tmp_path: Path) -> None:
+    picture = helpers.photographs()[0]
+    picture.save(tmp_path / "china.png")
+    found = Prediction(str(tmp_path / "china.png"), ("temple",), (0.4,), is_unknown=True)
+    unknown = Prediction(found.source, ("unknown",), (0.4,))
+    for prediction, folder in ((found, "found"), (unknown, "expected")):
+        list(draw_predictions((one for one in [prediction]), [found.source], tmp_path / folder, ["temple", "unknown"],
+                              workers=1))  # fmt: skip
+    one, other = (np.asarray(Image.open(tmp_path / folder / "000001_china.png")) for folder in ("found", "expected"))
+    np.testing.assert_array_equal(one, other)
