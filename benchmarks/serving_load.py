@@ -30,10 +30,14 @@ class Asked:
 
 @dataclass
 class Counts:
-    """What clients saw. lost: requests without an answer; wrong: with another one than expected."""
+    """What clients saw. lost: requests without an answer; wrong: with another one than expected.
+
+    pictures: that were answered, with an error too; broken: that were asked for and are none.
+    """
 
     answers: int = 0
     pictures: int = 0
+    broken: int = 0
     wrong: int = 0
     lost: int = 0
     latencies: list[float] = field(default_factory=list)

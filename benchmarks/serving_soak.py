@@ -62,7 +62,7 @@ def soak(
         ended.set()
     for one in (*watchers, stopping):
         one.join()
-    told = {name: getattr(counts, name) for name in ("answers", "pictures", "wrong", "lost")}
+    told = {name: getattr(counts, name) for name in ("answers", "pictures", "broken", "wrong", "lost")}
     told |= {"workers_killed": len(killed), "exit_status": server.wait(60)}
     percentiles = {f"p{one}_seconds": float(np.percentile(counts.latencies, one)) for one in (50, 99)}
     summary = memory_summary(memory)
@@ -93,6 +93,7 @@ def ask(number: int, port: int, pictures: Sequence[Asked], counts: Counts, end: 
         right = status == (200 if good else 422) and all(map(is_right, rows, [one.row for one in asked]))
         with counts.lock:
             counts.latencies.append(time.monotonic() - start)
+            counts.broken += len(asked) - len(good)
             if status == 0:
                 counts.lost += 1
             else:

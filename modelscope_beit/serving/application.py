@@ -28,7 +28,7 @@ _RETRY_SECONDS = "1"
 
 
 class Engine(Protocol):
-    """What answers. about: of the model. failure: why it never will."""
+    """What answers. about: of the model; empty until something is ready. failure: why nothing ever will be."""
 
     about: dict[str, Any]
     failure: BeitError | None
@@ -58,7 +58,8 @@ class Answering:
 
         Raises HTTPException: 503 if nothing can be answered now, 504 if it takes too long.
         """
-        if not self._engine.is_ready:
+        # Not is_ready: while a worker is replaced, pictures wait.
+        if not self._engine.about:
             raise unavailable("No worker is ready yet.")
         try:
             rows = await asyncio.wait_for(self._rows(pictures, topk or self._settings.topk), self._settings.timeout)

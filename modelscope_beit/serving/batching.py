@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from modelscope_beit.errors import BeitError
@@ -27,6 +28,21 @@ _MOST_DEATHS = 3
 _LONGEST_PAUSE = 10.0
 # Reading a large model and the first passes; a worker that takes longer hangs.
 _START_SECONDS = 600.0
+
+
+@dataclass
+class _Worker:
+    """The connection to a worker, and its process, which may be this one."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    pid: int | None = None
+
+    def kill(self) -> None:
+        """Ends a worker that hangs. One that has closed its connection ends by itself, or its number is another's."""
+        if self.pid is not None and self.pid != os.getpid():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
 
 class BatchingEngine:
@@ -82,42 +98,42 @@ class BatchingEngine:
 
     async def _use_a_worker(self) -> int:
         """Gives batches to a new worker until it ends; returns how many it has answered."""
-        reader, writer = await asyncio.open_connection(sock=await self._start_worker())
-        answered, pid = 0, None
+        answered = 0
         try:
-            about = await asyncio.wait_for(receive_header(reader), _START_SECONDS)
+            worker = _Worker(*await asyncio.open_connection(sock=await self._start_worker()))
+        except OSError as error:
+            _logger.warning("A worker could not be started: %s", error)
+            return 0
+        try:
+            about = await asyncio.wait_for(receive_header(worker.reader), _START_SECONDS)
             if "error" in about:
                 self.failure = BeitError(about["error"])
                 return 0
-            pid = about.pop("pid")
+            worker.pid = about.pop("pid")
             self.about = about
             self._ready += 1
             try:
-                while await self._answer_a_batch(reader, writer):
+                while await self._answer_a_batch(worker):
                     answered += 1
             finally:
                 self._ready -= 1
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
-            _logger.warning("A worker could not be started: %r", error)
+            _logger.warning("A worker did not get ready: %r", error)
         finally:
-            writer.close()
-            if pid is not None and pid != os.getpid():
-                # It has ended, ends when the connection closes, or hangs.
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            # Which ends it, if it has not ended.
+            worker.writer.close()
         return answered
 
-    async def _answer_a_batch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer_a_batch(self, worker: "_Worker") -> bool:
         """Waits for a batch and has it answered; returns whether the worker is still there."""
         # The worker says nothing unless it is asked: what comes before is its end.
-        answer = asyncio.create_task(receive_header(reader))
+        answer = asyncio.create_task(receive_header(worker.reader))
         batch_task = asyncio.create_task(self._waiting.take(self._settings.max_batch))
         try:
             await asyncio.wait((answer, batch_task), return_when=asyncio.FIRST_COMPLETED)
             if not batch_task.done():
                 return False
-            batch = batch_task.result()
-            return await self._exchange(batch, answer, writer)
+            return await self._exchange(batch_task.result(), answer, worker)
         finally:
             batch_task.cancel()
             answer.cancel()
@@ -125,15 +141,17 @@ class BatchingEngine:
             await asyncio.gather(batch_task, answer, return_exceptions=True)
 
     async def _exchange(
-        self, batch: list[WaitingPicture], answer: "asyncio.Task[dict[str, Any]]", writer: asyncio.StreamWriter
+        self, batch: list[WaitingPicture], answer: "asyncio.Task[dict[str, Any]]", worker: "_Worker"
     ) -> bool:
         topk = max(picture.topk for picture in batch)
-        rows: list[dict[str, Any]] = []
         try:
-            writer.writelines(packed({"topk": topk}, [picture.content for picture in batch]))
+            worker.writer.writelines(packed({"topk": topk}, [picture.content for picture in batch]))
             message = await asyncio.wait_for(answer, self._settings.timeout)
-            rows = message["rows"]
-        except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
+        except asyncio.TimeoutError as error:
+            worker.kill()
+            self._retry(batch, error)
+            return False
+        except (OSError, asyncio.IncompleteReadError) as error:
             self._retry(batch, error)
             return False
         except asyncio.CancelledError:
@@ -141,7 +159,7 @@ class BatchingEngine:
             raise
         self._measures.batch_pictures.observe(len(batch))
         self._measures.pass_seconds.observe(message["seconds"])
-        for picture, row in zip(batch, rows, strict=True):
+        for picture, row in zip(batch, message["rows"], strict=True):
             self._settle(picture, row)
         return True
 

@@ -87,7 +87,10 @@ def test_predict__says_when_to_come_back_if_too_much_waits_or_nobody_is_ready() 
     with client_of(engine) as client:
         full = client.post("/predict", content=b"full")
         engine.is_ready = False
+        while_replaced = client.post("/predict", content=b"one")
+        engine.about = {}
         early = client.post("/predict", content=b"one")
+    assert while_replaced.status_code == 200
     for answer in (full, early):
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) >= 1

@@ -50,10 +50,12 @@ def test_workers__are_replaced_when_they_are_killed_and_no_answer_is_lost() -> N
             thread.start()
         killed = 0
         while any(thread.is_alive() for thread in threads):
-            for worker in running.workers()[:1]:
-                os.kill(worker, signal.SIGKILL)
+            # Somebody answers between two deaths: a picture that three workers die with is given up.
+            workers = running.workers()
+            if workers and len(answers) >= 20 * killed:
+                os.kill(workers[killed % len(workers)], signal.SIGKILL)
                 killed += 1
-            time.sleep(0.1)
+            time.sleep(0.01)
         assert sorted(answers) == sorted(f"{number} {turn}" for number in range(4) for turn in range(40))
         assert killed > 1
         wait_until(lambda: len(running.workers()) == 2)
