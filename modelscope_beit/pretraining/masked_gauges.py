@@ -4,6 +4,7 @@ Two lines to beat, both of the pictures measured: to guess the commonest code ea
 which is the least loss of a network that knows how common each code is and nothing of the picture.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ PUBLISHED_V1_BASE, PUBLISHED_V2_LARGE = 4.96, 16.0
 _PUBLISHED_CODES, _PUBLISHED_WIDTH = 8192, 768
 # A run whose accuracy has fallen below this share of its best is on its way down.
 _SHARE_OF_BEST = 0.8
+# Codes of a lower perplexity say next to nothing.
+_FEWEST_CODES = 2.0
 
 
 @dataclass
@@ -73,44 +76,67 @@ class GuessCounts:
             if f"right_{name}" in self.sums
         }
         found |= {f"aside_{name}": value / self.total for name, value in self.sums.items() if name.startswith("loss_")}
-        shares = self.occurred[self.occurred > 0].double() / self.total
-        entropy = float(-(shares * shares.log()).sum())
-        occurring = int((self.occurred > 0).sum())
+        use = code_use(self.occurred)
         return found | {
-            "commonest_accuracy": 100 * float(shares.max()),
-            "code_entropy": entropy,
-            "code_perplexity": float(torch.tensor(entropy, dtype=torch.float64).exp()),
-            "guessed_codes": 100 * int(((self.guessed > 0) & (self.occurred > 0)).sum()) / occurring,
-            "known_codes": 100 * int((self.right > 0).sum()) / occurring,
+            "commonest_accuracy": use.commonest,
+            "code_entropy": use.entropy,
+            "code_perplexity": use.perplexity,
+            "guessed_codes": 100 * int(((self.guessed > 0) & (self.occurred > 0)).sum()) / use.occurring,
+            "known_codes": 100 * int((self.right > 0).sum()) / use.occurring,
         }
 
     def _sum(self, name: str, value: float) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + value
 
 
-def judge(settings: MaskedPretrainingSettings, history: Sequence[GaugeRow]) -> Verdict:
-    """Returns whether fine-tuning may build on a network with such gauges, oldest first; reasons against come first."""
-    rows = [row for row in history if f"aside_accuracy_{GUESSES[0]}" in row]
-    if not rows:
+@dataclass(frozen=True)
+class CodeUse:
+    """How codes were used. commonest: percent of the commonest one. entropy: the least loss without looking.
+
+    occurring: codes that occurred, if that was counted.
+    """
+
+    commonest: float
+    entropy: float
+    occurring: int = 0
+
+    @property
+    def perplexity(self) -> float:
+        """As many codes, each equally often, would be as hard to guess without looking."""
+        return math.exp(self.entropy)
+
+
+def code_use(occurred: Tensor) -> CodeUse:
+    """Returns how codes were used that occurred so often each (V,), not all 0."""
+    shares = occurred[occurred > 0].cpu().double() / int(occurred.sum())
+    return CodeUse(100 * float(shares.max()), float(-(shares * shares.log()).sum()), len(shares))
+
+
+def judge(
+    settings: MaskedPretrainingSettings, history: Sequence[GaugeRow], seen_codes: Tensor | None = None
+) -> Verdict:
+    """Returns whether fine-tuning may build on a network with such gauges, oldest first; reasons against come first.
+
+    seen_codes: (V,), how often each was to be guessed in training. It counts, with what was measured in training,
+    where no pictures are set aside, as of a stream.
+    """
+    kind = "aside" if any(f"aside_accuracy_{GUESSES[0]}" in row for row in history) else "train"
+    rows = [row for row in history if f"{kind}_accuracy_{GUESSES[0]}" in row]
+    if not rows or (kind == "train" and (seen_codes is None or not int(seen_codes.sum()))):
         return Verdict(False, ("Nothing was measured: no pictures were set aside (run.gauge_pictures), or too few.",))
-    last, against, in_favour = rows[-1], [], []
-    for name in GUESSES[: 2 if settings.head_layers else 1]:
-        accuracy, loss = last[f"aside_accuracy_{name}"], last[f"aside_loss_{name}"]
-        told = (
-            f"The {name} guess is right for {accuracy:.2f} % of the hidden patches (the commonest code: "
-            f"{last['commonest_accuracy']:.2f} %), its loss is {loss:.3f} (entropy of the codes: "
-            f"{last['code_entropy']:.3f})"
-        )
-        if accuracy <= last["commonest_accuracy"] or loss >= last["code_entropy"]:
-            against.append(f"{told}: it does not look at the pictures. Train longer, or with another run.lr.")
-        else:
-            in_favour.append(f"{told}.")
-    if last["code_perplexity"] < 2:
+    last = rows[-1]
+    if kind == "aside":
+        use = CodeUse(last["commonest_accuracy"], last["code_entropy"])
+    else:
+        assert seen_codes is not None, "asked above"
+        use = code_use(seen_codes)
+    against, in_favour = _of_guesses(settings, last, kind, use)
+    if use.perplexity < _FEWEST_CODES:
         against.append(
-            f"The codes are as good as one: their perplexity is {last['code_perplexity']:.2f} of "
+            f"The codes are as good as one: their perplexity is {use.perplexity:.2f} of "
             f"{settings.model.num_visual_tokens}. Train another tokenizer."
         )
-    accuracies = [row[f"aside_accuracy_{GUESSES[0]}"] for row in rows]
+    accuracies = [row[f"{kind}_accuracy_{GUESSES[0]}"] for row in rows]
     if accuracies[-1] < _SHARE_OF_BEST * max(accuracies):
         against.append(
             f"The accuracy fell from {max(accuracies):.2f} % to {accuracies[-1]:.2f} %. Lower run.lr or run.clip, and "
@@ -118,6 +144,25 @@ def judge(settings: MaskedPretrainingSettings, history: Sequence[GaugeRow]) -> V
         )
     (against if _is_below_band(settings, accuracies[-1]) else in_favour).append(_band(settings, accuracies[-1]))
     return Verdict(not against, (*against, *in_favour))
+
+
+def _of_guesses(
+    settings: MaskedPretrainingSettings, row: GaugeRow, kind: str, use: CodeUse
+) -> tuple[list[str], list[str]]:
+    """Returns what each guess says against going on, and for it; kind: "aside" or "train", what was measured."""
+    against, in_favour = [], []
+    for name in GUESSES[: 2 if settings.head_layers else 1]:
+        accuracy, loss = row[f"{kind}_accuracy_{name}"], row[f"{kind}_loss_{name}"]
+        told = (
+            f"The {name} guess is right for {accuracy:.2f} % of the hidden patches{' of training' * (kind == 'train')} "
+            f"(the commonest code: {use.commonest:.2f} %), its loss is {loss:.3f} (entropy of the codes: "
+            f"{use.entropy:.3f})"
+        )
+        if accuracy <= use.commonest or loss >= use.entropy:
+            against.append(f"{told}: it does not look at the pictures. Train longer, or with another run.lr.")
+        else:
+            in_favour.append(f"{told}.")
+    return against, in_favour
 
 
 def _is_published_size(settings: MaskedPretrainingSettings) -> bool:

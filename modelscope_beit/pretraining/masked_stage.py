@@ -34,16 +34,27 @@ class VisualTokenizer(Protocol):
 
 
 class MaskedLoss(nn.Module):
-    """The network and its loss: what the loop trains."""
+    """The network and its loss: what the loop trains.
+
+    seen_codes: (V,) int64, how often each code was to be guessed in training, by this process, since it began.
+    """
+
+    seen_codes: Tensor
 
     def __init__(self, model: MaskedPretrainingModel) -> None:
         super().__init__()
         self.model = model
+        # Belongs to this process and to no checkpoint.
+        counts = torch.zeros(model.pretraining.model.num_visual_tokens, dtype=torch.int64)
+        self.register_buffer("seen_codes", counts, persistent=False)
 
     def forward(self, batch: StageBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the sum of the mean losses of both guesses, and for each its loss and its accuracy in percent."""
         logits = self.model(batch["images"], batch["mask"], batch["hidden"])  # (G, N, M, V)
         codes = batch["codes"]
+        if self.training:
+            # Not bincount, for whose size a GPU would have to be waited for.
+            self.seen_codes.index_add_(0, codes.flatten(), torch.ones_like(codes.flatten()))
         total, measured = torch.zeros((), device=logits.device), {}
         for name, scores in zip(GUESSES, logits, strict=False):
             loss = F.cross_entropy(scores.flatten(0, 1), codes.flatten())
@@ -142,7 +153,7 @@ class MaskedStage:
 
     def gate(self, history: Sequence[GaugeRow]) -> Verdict:
         """Says whether fine-tuning may build on the network; see masked_gauges.judge."""
-        return judge(self.settings, history)
+        return judge(self.settings, history, self.network.seen_codes)
 
     def pictures(self, folder: Path, batches: Iterable[StageBatch]) -> dict[str, Path]:
         """Draws pictures with masks, true and guessed codes, and how well each code is guessed."""

@@ -73,7 +73,7 @@ def test_judge__lets_a_good_network_pass_and_names_the_band():
     [
         ({"aside_accuracy_final": 0.9}, "The final guess .* does not look at the pictures"),
         ({"aside_loss_aggregated": 8.1}, "The aggregated guess .* does not look at the pictures"),
-        ({"code_perplexity": 1.5}, "codes are as good as one"),
+        ({"code_entropy": 0.4, "aside_loss_final": 0.1, "aside_loss_aggregated": 0.1}, "codes are as good as one"),
         ({"aside_accuracy_final": 4.0}, "4.00 % lies below the band"),
     ],
 )
@@ -86,6 +86,19 @@ def test_judge__stops_and_says_why_first(changes, reason):
 def test_judge__stops_a_run_that_has_fallen():
     verdict = judge(PUBLISHED, [{**GOOD, "aside_accuracy_final": 19.0}, GOOD])
     assert not verdict.goes_on and "fell from 19.00 % to 15.00 %" in verdict.reasons[0]
+
+
+def test_judge__of_a_stream_goes_by_what_was_measured_in_training():
+    row = {name.replace("aside", "train"): value for name, value in GOOD.items() if name.startswith("aside")}
+    even = torch.full((3000,), 5)
+    verdict = judge(PUBLISHED, [row], even)
+    assert verdict.goes_on
+    told = "15.00 % of the hidden patches of training (the commonest code: 0.03 %), its loss is 5.000 (entropy of the"
+    assert told in verdict.reasons[0] and f"{math.log(3000):.3f}" in verdict.reasons[0]
+    uneven = torch.tensor([4, 1, 1])
+    assert "the commonest code: 66.67 %" in judge(PUBLISHED, [row], uneven).reasons[0]
+    assert not judge(PUBLISHED, [row], uneven).goes_on
+    assert "Nothing was measured" in judge(PUBLISHED, [row], torch.zeros(5)).reasons[0]
 
 
 def test_judge__has_no_band_for_other_sizes():

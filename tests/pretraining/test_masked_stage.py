@@ -98,6 +98,18 @@ def test_loss__is_that_of_the_logits(photographs):
     assert [measured["accuracy_final"].item(), measured["accuracy_aggregated"].item()] == pytest.approx(right.tolist())
 
 
+def test_loss__counts_the_codes_of_training_only(photographs):
+    stage = tiny_stage()
+    batch = stage.complete(batch_of(stage, photographs))
+    stage.network.eval()(batch)
+    assert not stage.network.seen_codes.any()
+    for _ in range(2):
+        stage.network.train()(batch)
+    expected = np.bincount(batch["codes"].flatten().numpy(), minlength=24) * 2
+    assert stage.network.seen_codes.tolist() == expected.tolist()
+    assert "seen_codes" not in stage.network.state_dict()
+
+
 def test_sample__and_complete__give_each_network_what_it_takes(photographs):
     """The tokenizer gets the crop from 0 to 1, the network the same one normalised (traps 29 and 30)."""
     stage, got = tiny_stage(tokenizer=GreyTokenizer()), []
