@@ -13,7 +13,7 @@ FAILED := { tail -n 25 $(LOG); echo "The installation failed; all that pip said 
 EXTRAS := openmmlab,timm,onnx,openvino,serve,demo,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo app test check check-install bench clean
+.PHONY: help setup demo app test check check-install bench docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ bench: setup ## measure start-up and a training step, speed and memory, beside t
 	@$(BIN)/python benchmarks/training_step.py
 	@$(BIN)/python benchmarks/throughput.py
 	@$(BIN)/python benchmarks/throughput.py --size large
+
+docs: setup ## run every command of the pages in docs/ again, and write what they print
+	@$(BIN)/python docs/refresh.py
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
