@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -32,7 +32,7 @@ class BatchClassifier:
         self._threads = threads
 
     def __call__(self, contents: Sequence[bytes], topk: int) -> list[dict[str, Any]]:
-        """Returns a row for each content of a picture file: what a Prediction says, without its source."""
+        """Returns a row for each content of a picture file: "labels" and "scores", and perhaps "unknown" or "error"."""
         refused = {place: text for place, content in enumerate(contents) if (text := self._refusal(content))}
         left = [content for place, content in enumerate(contents) if place not in refused]
         found = predict_stream(self._model, left, batch_size=max(1, len(left)), workers=self._threads, topk=topk)
@@ -63,8 +63,7 @@ class BatchClassifier:
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:
-    row = {name: value for name, value in asdict(prediction).items() if name != "source" and value is not None}
-    if "is_unknown" in row:
-        # As `beit predict --json` and pipeline() call it.
-        row[UNKNOWN] = row.pop("is_unknown")
-    return row
+    row: dict[str, Any] = {"labels": prediction.labels, "scores": prediction.scores}
+    if prediction.is_unknown is not None:
+        row[UNKNOWN] = prediction.is_unknown
+    return row if prediction.error is None else row | {"error": prediction.error}

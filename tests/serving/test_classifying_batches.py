@@ -31,6 +31,19 @@ def test_call__answers_as_the_pipeline_does(tiny_model_folder: Path, ten_images:
         assert set(row) == {"labels", "scores"}
 
 
+@pytest.mark.parametrize(("unknown_below", "is_unknown"), [(1e9, True), (-1e9, False)])
+def test_call__tells_of_a_calibrated_model_what_is_unknown_as_the_pipeline_does(
+    tiny_model_folder: Path, ten_images: list[Path], unknown_below: float, is_unknown: bool
+) -> None:
+    helpers.calibrate_by_hand(tiny_model_folder, temperature=2.5, unknown_below=unknown_below)
+    (row, broken) = classifier(tiny_model_folder)([ten_images[0].read_bytes(), b"nothing"], 3)
+    expected = pipeline(Tasks.image_classification, model=str(tiny_model_folder))(str(ten_images[0]), topk=3)
+    assert row["unknown"] is expected["unknown"] is is_unknown
+    assert row["labels"] == tuple(expected["labels"])
+    np.testing.assert_allclose(row["scores"], expected["scores"], atol=1e-6)
+    assert "unknown" not in broken
+
+
 def test_call__gives_each_bad_picture_its_reason_and_answers_the_others(
     tiny_model_folder: Path, ten_images: list[Path]
 ) -> None:
@@ -75,14 +88,3 @@ def test_warm_up__passes_alone_and_in_a_batch(tiny_model_folder: Path) -> None:
     made._model.network.register_forward_hook(lambda module, images, logits: sizes.append(len(images[0])))
     made.warm_up(4)
     assert sizes == [1, 4]
-
-
-def test_call__of_a_calibrated_folder_tells_the_unknown_as_the_pipeline_does(
-    tiny_model_folder: Path, ten_images: list[Path]
-) -> None:
-    # Above what any of these pictures has: all are unknown.
-    helpers.calibrate_by_hand(tiny_model_folder, 3.0, 1e3)
-    rows = classifier(tiny_model_folder)([*(path.read_bytes() for path in ten_images[:2]), b"nothing"], 3)
-    expected = pipeline(Tasks.image_classification, model=str(tiny_model_folder))(str(ten_images[0]), topk=3)
-    assert [row.get("unknown") for row in rows] == [True, True, None] and expected["unknown"] is True
-    np.testing.assert_allclose(rows[0]["scores"], expected["scores"], atol=1e-6)
