@@ -53,7 +53,8 @@ WORDS: dict[Language, dict[str, str]] = {
         "balance": "The classes were about equally frequent in training: {least_count} to {most_count} pictures each.",
         "equal": "All classes had the same number of pictures in training, {most_count}.",
         "rare": "Classes with fewer than {limit} pictures in training: {classes}.",
-        "resized": "Against the model that this was made of: {difference}",
+        "resized": "The processor does not do quite what the model folder does that this was made of (“here”): "
+        "{difference}",
         "groups": "Nothing is recorded about how the result differs between places, cameras, times or groups of "
         "people; measure that on pictures of your own before others depend on it.",
         "license": "Nobody said under which license the weights are; ask where they come from.",
@@ -109,7 +110,7 @@ WORDS: dict[Language, dict[str, str]] = {
         "balance": "训练中各类别数量大致相同:每类 {least_count} 至 {most_count} 张。",
         "equal": "训练中各类别数量相同:每类 {most_count} 张。",
         "rare": "训练图片少于 {limit} 张的类别:{classes}。",
-        "resized": "与原模型的差别:{difference}",
+        "resized": "图像处理器与原模型文件夹(下文 here)的处理略有不同:{difference}",
         "groups": "没有关于结果在不同地点、相机、时间或人群之间差异的记录;在他人依赖本模型之前,请用自己的图片评测。",
         "license": "没有说明权重的许可证;请向权重来源方确认。",
         "license_row": "许可证",
