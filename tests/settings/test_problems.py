@@ -65,6 +65,12 @@ def test_refuse_unknown_keys__nearest_name_else_all_names():
     ]
 
 
+@pytest.mark.parametrize("token", ["ms-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345"])
+def test_shown__quotes_no_token(token: str) -> None:
+    assert shown({"hub_tokn": token}) == "{'hub_tokn': '***'}"
+    assert shown("ms-swift and hf_hub") == "'ms-swift and hf_hub'"
+
+
 def test_shown__cuts_long_values():
     assert shown("a") == "'a'"
     assert len(shown(list(range(1000)))) == 60

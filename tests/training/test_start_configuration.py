@@ -174,3 +174,15 @@ def test_with_training_sections__leaves_out_a_calibration() -> None:
     }
     whole = with_training_sections({**helpers.TINY_CONFIGURATION, "confidence": section}, "it")
     assert "confidence" not in whole
+
+
+def test_start_configurations__forget_where_others_push_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    push = {"checkpoint": {"best": {"push_to_hub": True, "hub_repo_id": "thief/x", "hub_token": "secret"}}}
+    content = copy.deepcopy(helpers.TINY_CONFIGURATION) | {"train": push}
+    own = with_training_sections(content, "the folder's")
+    assert "secret" not in str(own)
+    assert "thief" not in str(own)
+    assert "the folder's asks to push to a hub, in train.checkpoint.best" in caplog.text
+    assert "secret" not in caplog.text
+    (tmp_path / "recipe.json").write_text(json.dumps({"train": push}))
+    assert "secret" not in str(with_recipe_of(own, tmp_path / "recipe.json"))
