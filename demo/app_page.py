@@ -92,12 +92,11 @@ class Page:
 
     def _two_models(self) -> None:
         picture = self._picture("beit-two")
-        panels = []
+        panels, verdict = [], gr.HTML()
         with gr.Row():
             for place, which in enumerate((lambda texts: texts.first, lambda texts: texts.second)):
                 with gr.Column():
                     panels.append(self._panel(*self._choice(which, place=place)))
-        verdict = gr.HTML()
         states = [panel.answer for panel in panels]
         for panel in panels:
             self._answers_to(picture, panel)
@@ -202,6 +201,7 @@ class Page:
                 lambda texts: {"headers": list(texts.columns), "label": texts.answer},
                 interactive=False,
                 wrap=True,
+                column_widths=["22%", "16%", "12%", "16%", "12%", "22%"],
                 elem_id="beit-table",
             ),
         )

@@ -4,14 +4,14 @@ Integrated gradients (Sundararajan, Taly, Yan, arXiv 1703.01365): gradients of t
 averaged on the straight line from a blurred picture to this one, times the difference of the two. Nothing is assumed
 of the network but a gradient, so it is right for mean pooling, a class token and convolutions alike.
 
-Chosen by measuring, on a network of this package that has to find a sign in one quadrant (share of the evidence there;
-rank correlation with hiding 3 x 3 patches), and on the embedded one (the same correlation):
+Chosen by measuring: on a network that has to find a sign in one quadrant of its pictures, the share of the evidence
+that lies there and the rank correlation with hiding 3 x 3 patches; on the embedded network, the same correlation:
 
-    integrated gradients from a blurred picture                  0.61   0.44   0.28
-    the same from a picture of one colour                        0.22   0.08   0.20
-    gradient x input with attention held (arXiv 2202.07304)      0.51   0.23   0.22
-    attention x gradient, rows of patches (arXiv 2103.15679)     0.21   0.10   0.16
-    what each token of the last block adds to the mean           0.42   0.19   0.03
+    integrated gradients from a blurred picture                  0.55   0.39   0.23
+    the same from a picture of one colour                        0.28   0.20   0.15
+    gradient x input with attention held (arXiv 2202.07304)      0.46   0.28   0.17
+    attention x gradient, rows of patches (arXiv 2103.15679)     0.27   0.19   0.16
+    what each token of the last block adds to the mean           0.41   0.19   0.07
 
 The last one is exact for mean pooling, but attention has spread the object over all tokens by then; and one colour is
 a picture that a network was not trained on and may be sure of.
