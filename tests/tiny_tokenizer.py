@@ -2,7 +2,9 @@
 
 import numpy as np
 import torch
+from torch import nn
 
+from modelscope_beit.pretraining.teachers import Teacher, TeacherNetwork
 from modelscope_beit.pretraining.vq_kd import Tokenizer
 from modelscope_beit.settings.tokenizer import CodebookSettings, TokenizerSettings
 
@@ -24,6 +26,13 @@ def tiny_settings(**codebook: object) -> TokenizerSettings:
 def tiny_tokenizer(seed: int = 0, **codebook: object) -> Tokenizer:
     torch.manual_seed(seed)
     return Tokenizer(tiny_settings(**codebook))
+
+
+def tiny_teacher() -> Teacher:
+    """Twelve random projections of each patch."""
+    torch.manual_seed(9)
+    network = nn.Conv2d(3, 12, 8, 8)
+    return Teacher(TeacherNetwork(network, network, (0.5,) * 3, (0.5,) * 3, (32, 32), "random"), (4, 4))
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Started by torchrun: tensors go between two processes, and codebooks start and learn; each writes what it then has.
+"""Started by torchrun: a tokenizer is trained by the loop, then tensors go between two processes, and codebooks learn.
 
-The argument is a folder. Process r of n takes part r of each batch.
+The arguments are a folder of pictures and one for what the processes then have. Process r of n takes part r of a batch.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,11 @@ import torch.distributed as distributed
 
 from modelscope_beit.pretraining.all_processes import add_up, gather_rows, is_first, take_from_first
 from modelscope_beit.pretraining.codebook import Codebook
+from modelscope_beit.pretraining.pretrain import pretrain
+from modelscope_beit.pretraining.tokenizer_stage import TokenizerStage
 from modelscope_beit.settings.tokenizer import CodebookSettings
+from tiny_tokenizer import tiny_teacher, tiny_tokenizer
+from toy_run import make_job
 
 
 def features(step: int) -> torch.Tensor:
@@ -42,11 +47,21 @@ def exchanged(rank: int) -> dict[str, object]:
     }
 
 
+def trained(pictures: Path, run: Path, batch_size: int) -> dict[str, torch.Tensor]:
+    """Returns the weights and codes after four steps, with two batches each."""
+    stage = TokenizerStage(tiny_tokenizer(), tiny_teacher())
+    changes = {"epochs": None, "iterations": 8, "warm_up_iterations": 1, "accumulation": 2, "gauge_pictures": 0}
+    # AdamW's first steps have the sign of a gradient, whatever its size: where that is rounding, so is the step.
+    changes |= {"eps": 1e-3}
+    pretrain(make_job(pictures, run, stage, batch_size=batch_size, **changes))  # type: ignore[arg-type]
+    return stage.network.state_dict()
+
+
 if __name__ == "__main__":
-    distributed.init_process_group("gloo")
+    place, count = Path(sys.argv[2]), int(os.environ["WORLD_SIZE"])
+    weights = trained(Path(sys.argv[1]), place / "run", 4 // count)
     own, number = distributed.get_rank(), distributed.get_world_size()
-    found: dict[str, object] = exchanged(own)
+    found: dict[str, object] = {"trained": weights, **exchanged(own)}
     for choice in (False, True):
         found[f"revives {choice}"] = learned(revives=choice, rank=own, count=number).state_dict()
-    torch.save(found, Path(sys.argv[1]) / f"{own}.pth")
-    distributed.destroy_process_group()
+    torch.save(found, place / f"{own}.pth")

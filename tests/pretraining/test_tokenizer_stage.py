@@ -8,24 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import nn
 
 from modelscope_beit.errors import ImageError, SettingsError
 from modelscope_beit.pretraining.feature_cache import FeatureCache
 from modelscope_beit.pretraining.pretrain import pretrain
-from modelscope_beit.pretraining.teachers import Teacher, TeacherNetwork
 from modelscope_beit.pretraining.tokenizer_files import open_tokenizer
 from modelscope_beit.pretraining.tokenizer_stage import TokenizerStage
 from modelscope_beit.settings.tokenizer import CropSettings
-from tiny_tokenizer import tiny_tokenizer
+from tiny_tokenizer import tiny_teacher, tiny_tokenizer
 from toy_run import make_job
-
-
-def tiny_teacher() -> Teacher:
-    """Twelve random projections of each patch."""
-    torch.manual_seed(9)
-    network = nn.Conv2d(3, 12, 8, 8)
-    return Teacher(TeacherNetwork(network, network, (0.5,) * 3, (0.5,) * 3, (32, 32), "random"), (4, 4))
 
 
 def stage(**changes: Any) -> TokenizerStage:
@@ -182,6 +173,7 @@ def test_pretrain__goes_on_bit_for_bit(tmp_path: Path, photographs: tuple[Image.
 
     def run(name: str, length: int, *, resume: bool = False) -> dict[str, torch.Tensor]:
         changes = {"epochs": None, "iterations": length, "warm_up_iterations": 1, "lr": 1e-3, "min_lr": 1e-3}
+        changes |= {"gauge_pictures": 0}
         made = stage(codebook={"start": "kmeans", "revive_after": 2})
         pretrain(make_job(folder, tmp_path / name, made, resume=resume, **changes))  # type: ignore[arg-type]
         return made.network.state_dict()
