@@ -28,8 +28,8 @@ from scipy import stats
 
 RESULTS = Path(__file__).parent / "results"
 TINY = replace(
-    Sizes(), unlabelled=400, taught=200, tested=200, width=16, depth=2, teacher_image=64, codes=16, tokenizer_epochs=2,
-    masked_epochs=2, labels=(20, 100, 400), epochs=(2, 2, 1), pretraining_batch=32, seeds=2,
+    Sizes(), unlabelled=400, taught=100, tested=100, width=16, depth=2, teacher_image=64, codes=16, tokenizer_epochs=2,
+    masked_epochs=2, labels=(20, 100, 200), epochs=(1, 1, 1), pretraining_batch=32, seeds=2,
 )  # fmt: skip
 WORDS = {
     PRETRAINED: "pre-trained, then fine-tuned",
