@@ -216,9 +216,12 @@ def _notes(work: _Work) -> list[str]:
             "kind of picture, calibrate with some of that kind (--calibration DATA)."
         )
     if (confidence := work.model.confidence) is not None:
+        score, known = "softmax", "log(sum(exp(logits)))"
+        if work.model.network.is_multi_label:
+            score, known = "sigmoid", "sum(log(1 + exp(logits)))"
         notes.append(
-            f"The file gives logits. {PREPROCESSING_FILE} says how scores come of them, at temperature "
-            f"{confidence.temperature:.6g}, and which pictures are unknown, those below {confidence.unknown_below:.6g}."
+            f"The file gives logits. Scores are {score}(logits / {confidence.temperature:.6g}); where {known} is below "
+            f"{confidence.unknown_below:.6g}, the picture is of none of the classes. {PREPROCESSING_FILE} has both."
         )
     if request.to == "onnx" and (reason := why_not_scripted(work.steps)):
         notes.append(f"There is no {SCRIPT_FILE}, because it would have to know {reason}.")

@@ -32,7 +32,7 @@ class Confidence:
         """Returns two lines for people."""
         return (
             f"temperature {self.temperature:.4g}, fitted to {self.pictures:,} pictures ({self.data})\n"
-            f"unknown below {self.unknown_below:.4g}, so that at most {self.false_alarm_rate:.3g} of the pictures of "
+            f"unknown below {self.unknown_below:.4g}, as at most {100 * self.false_alarm_rate:.3g} % of pictures of "
             "known classes are"
         )
 

@@ -75,6 +75,8 @@ def test_open_exported__calibrated(calibrated_onnx, exported) -> None:
     assert confidence is not None and confidence.temperature == 0.4
     about = json.loads((calibrated_onnx / "preprocessing.json").read_text())
     assert about["confidence"]["unknown_below"] == confidence.unknown_below
+    (note,) = json.loads((calibrated_onnx / "certificate.json").read_text())["notes"]
+    assert "softmax(logits / 0.4)" in note and f"below {confidence.unknown_below:.6g}" in note
     plain = exported("tiny", "onnx")
     assert open_model_or_export(plain).confidence is None
     assert "confidence" not in json.loads((plain / "preprocessing.json").read_text())
