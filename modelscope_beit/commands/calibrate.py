@@ -7,7 +7,7 @@ the folder's configuration.json, with the digest of the weights that they are fo
 ModelScope's pipeline() apply them; no answer changes, only its score, and "unknown" is told beside it.
 
 Examples:
-  beit calibrate runs/pets pets/                       the validation part, stored in runs/pets/output
+  beit calibrate runs/pets runs/pets/split.jsonl       pictures that the run has not seen; stored in runs/pets/output
   beit calibrate my_model photos/ --false-alarm-rate 0.01
   beit calibrate my_model photos/ --unknown-data other/      how many of those it finds; nothing is fitted to them
   beit calibrate embedded garments/ --out calibrated   the folder stays as it is; a copy is calibrated
@@ -187,7 +187,8 @@ def _with_note_on_training(fitted: "Fit", folder: Path, records: "Records") -> "
         return fitted
     note = (
         f"{shared:,} of the {len(records):,} pictures are among those that the network was trained on. It is surer of "
-        "these than of others, so temperature and threshold do not fit others; take pictures that it has not seen."
+        "these than of others, so temperature and threshold do not fit others; take pictures that it has not seen "
+        f"(those that a run has set aside are in its {names.DIVISION_FILE})."
     )
     return replace(fitted, notes=(*fitted.notes, note))
 
