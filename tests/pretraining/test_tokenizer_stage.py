@@ -182,3 +182,15 @@ def test_pretrain__goes_on_bit_for_bit(tmp_path: Path, photographs: tuple[Image.
     parted, whole = run("parted", 8, resume=True), run("whole", 8)
     assert all(torch.equal(parted[name], whole[name]) for name in whole)
     assert int(whole["tokenizer.codebook.steps"]) == 8
+
+
+def test_network__compiled_is_the_same_in_one_graph() -> None:
+    plain, compiled = stage(), stage()
+    # Without a compiler of C++; what matters is that nothing breaks the graph, and that the codebook still learns.
+    compiled.network.compile(backend="aot_eager", fullgraph=True)
+    for step in range(2):
+        losses = [made.network(made.complete(batch()))[0] for made in (plain, compiled)]
+        assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
+        for made in (plain, compiled):
+            made.after_step(step)
+    torch.testing.assert_close(plain.tokenizer.codebook.codes, compiled.tokenizer.codebook.codes)
