@@ -13,6 +13,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 MISSING = f"no browser is installed: {', '.join(NAMES)}"
 _OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
+# A test picture that moves, and nobody who has to allow it.
+_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 _SECONDS = 60.0
 
 
@@ -25,7 +27,7 @@ class Browser:
         commands, answers = folder / "commands", folder / "answers"
         os.mkfifo(commands)
         os.mkfifo(answers)
-        start = ["sh", "-c", 'exec "$@" 3<"$0/commands" 4>"$0/answers"', str(folder), PROGRAM, *_OPTIONS]
+        start = ["sh", "-c", 'exec "$@" 3<"$0/commands" 4>"$0/answers"', str(folder), PROGRAM, *_OPTIONS, *_CAMERA]
         self._process = subprocess.Popen([*start, f"--user-data-dir={folder}"], stderr=subprocess.DEVNULL)
         self._commands = commands.open("wb", buffering=0)
         self._answers = answers.open("rb", buffering=0)

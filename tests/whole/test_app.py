@@ -209,6 +209,36 @@ def test_app__answers_two_visitors_at_once(visitor: Browser, neighbour: Browser,
     assert neighbour.evaluate("document.querySelector('h1').innerText") == "What is in the picture?"
 
 
+def press(visitor: Browser, button: str) -> None:
+    """A click on a button of the picture's frame, wherever the page has moved it meanwhile."""
+    visitor.wait_for(f"(button => button && (button.click(), true))(document.querySelector('#beit-one {button}'))")
+
+
+def test_app__takes_a_picture_from_examples_and_the_clipboard(visitor: Browser, address: str) -> None:
+    enter(visitor, address)
+    visitor.wait_for("document.querySelectorAll('.gallery-item img').length >= 10")
+    visitor.evaluate("document.querySelectorAll('.gallery-item')[9].click()")
+    assert visitor.wait_for(BEST).startswith("Trouser")
+    press(visitor, 'button[aria-label="Remove Image"]')
+    visitor.wait_for("!!document.querySelector('.beit-waiting')")
+    visitor.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    data = f"data:image/png;base64,{base64.b64encode(BAG.read_bytes()).decode()}"
+    copy = f"fetch('{data}').then(file => file.blob()).then(file => navigator.clipboard.write("
+    visitor.evaluate(f"{copy}[new ClipboardItem({{'image/png': file}})])).then(() => window.isCopied = true); 0")
+    visitor.wait_for("window.isCopied")
+    press(visitor, 'button[aria-label="Paste from clipboard"]')
+    assert visitor.wait_for(BEST).startswith("Bag")
+
+
+def test_app__takes_a_picture_with_the_camera(visitor: Browser, address: str) -> None:
+    enter(visitor, address)
+    press(visitor, 'button[aria-label="Capture from camera"]')
+    press(visitor, 'button[style="height: 100%;"]:not(.upload-container)')
+    visitor.wait_for("document.querySelector('#beit-one video')?.videoWidth")
+    press(visitor, 'button[aria-label="capture photo"]')
+    assert "%" in visitor.wait_for(BEST)
+
+
 def test_app__classifies_many_and_gives_the_table(visitor: Browser, address: str, tmp_path: Path) -> None:
     named = tmp_path / "a <b>bold & 中文.png"
     shutil.copy(SHIRT, named)
