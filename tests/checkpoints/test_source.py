@@ -11,6 +11,7 @@ from modelscope_beit.checkpoints.load import classifier_with
 from modelscope_beit.checkpoints.source import open_source
 from modelscope_beit.errors import CheckpointError, SettingsError
 from modelscope_beit.network.classifier import BeitClassifier
+from modelscope_beit.settings.configuration import FolderSettings, write_configuration
 from modelscope_beit.settings.preprocessing import CenterCrop, Normalize, Resize, Step
 
 
@@ -59,6 +60,22 @@ def test_open_source__masked_image_file_gets_a_fresh_head(
     assert "fresh: " in source.description and "head.fc.weight" in source.description
     assert classifier_with(source.settings, source.tensors)(torch.zeros(1, 3, 64, 64)).shape == (1, 37)
     assert open_source(path).settings.num_classes == 1000
+
+
+def test_open_source__folder_of_masked_image_modelling_gets_a_fresh_head(
+    tmp_path: Path, masked_image_state: dict[str, Tensor]
+) -> None:
+    """A model folder whose weights are those of pre-training, as `beit pretrain` writes it."""
+    torch.save({"model": masked_image_state}, tmp_path / "beitv2_start.pth")
+    told = open_source(tmp_path / "beitv2_start.pth")
+    content = write_configuration(FolderSettings(told.settings, told.preprocessing))
+    (tmp_path / "configuration.json").write_text(json.dumps(content))
+    (tmp_path / "beitv2_start.pth").rename(tmp_path / "pytorch_model.pt")
+    source = open_source(tmp_path, num_classes=37)
+    assert source.layout == "unilm-pretraining" and source.settings.num_classes == 37
+    assert {"head.fc.weight", "backbone.fc_norm.weight"} <= set(source.conversion.initialised)
+    table = masked_image_state["rel_pos_bias.relative_position_bias_table"]
+    assert torch.equal(source.tensors["backbone.blocks.1.attn.relative_position_bias_table"], table)
 
 
 def test_open_source__mm_file_with_class_names(tmp_path: Path, tiny_classifier: BeitClassifier) -> None:

@@ -39,6 +39,18 @@ def test_complete_configuration__keeps_the_folders_own_and_adds_what_scripts_ask
     read_recipe(content, where="the test's")
 
 
+def test_complete_configuration__of_a_weight_file_alone_describes_its_network(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.pth"
+    (tiny_model_folder / "pytorch_model.pt").rename(file)
+    content: Any = complete_configuration(file)
+    settings, recipe = read_recipe(content, where="the test's")
+    backbone = settings.model.backbone
+    assert (backbone.image_size, backbone.patch_size, backbone.width, backbone.depth) == ((32, 32), 8, 32, 2)
+    assert settings.model.num_classes == 5 and recipe.optimizer.kind == "AdamW"
+
+
 def test_with_training_sections__changes_nothing_that_is_there() -> None:
     own = copy.deepcopy(helpers.TINY_CONFIGURATION)
     own["train"] = {"optimizer": {"type": "SGD", "lr": 0.1}, "dataloader": {"batch_size_per_gpu": 3}, "strange": 1}
