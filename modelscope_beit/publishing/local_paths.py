@@ -22,7 +22,7 @@ def find_local_paths(text: str, known: Sequence[str] = ()) -> list[str]:
     """
     places = [found.span() for found in _pattern().finditer(text)]
     places += [found.span() for path in known for found in _known_pattern(path).finditer(text)]
-    return list(dict.fromkeys(text[start:end] for start, end in _joined(places)))
+    return list(dict.fromkeys(text[start:end].rstrip(".") for start, end in _joined(places)))
 
 
 def without_local_paths(text: str, known: Sequence[str] = ()) -> str:

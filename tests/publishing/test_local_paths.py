@@ -11,6 +11,7 @@ ROOT = "/ho" + "me/ann"  # In one piece it would be what no file of ours may say
     ("text", "found", "shortened"),
     [
         (f"beit train {ROOT}/pets --out /tmp/a/run", [f"{ROOT}/pets", "/tmp/a/run"], "beit train pets --out run"),
+        (f"From {ROOT}/pets.", [f"{ROOT}/pets"], "From pets."),
         (f"({ROOT}/x.pth)", [f"{ROOT}/x.pth"], "(x.pth)"),
         (f'"path":"{ROOT}/x/"', [f"{ROOT}/x/"], '"path":"x"'),
         (f"file://{ROOT}/x", [f"file://{ROOT}/x"], "x"),
