@@ -145,7 +145,9 @@ def _advice(refusal: Refusal, destination: Destination, signs: Signs) -> str:
 
 
 def _came(refusal: Refusal) -> str:
-    return "no answer came" if refusal.status is None else f"the hub answered {refusal.status}"
+    if refusal.status is not None:
+        return f"the hub answered {refusal.status}"
+    return "no answer came" if refusal.may_pass else "it stopped on this machine"
 
 
 def _words(error: BaseException) -> str:

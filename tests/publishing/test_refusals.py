@@ -124,3 +124,9 @@ def test_explained__leaves_other_errors_alone() -> None:
         with pytest.raises(type(error)):
             with explained(TO, "creating it", signs=SIGNS, token=TOKEN, kinds=(HubError, RuntimeError)):
                 raise error
+
+
+def test_explained__does_not_blame_the_hub_for_a_file_that_is_gone() -> None:
+    with pytest.raises(PublishingError, match="it stopped on this machine .*weights"):
+        with explained(TO, "sending files", signs=SIGNS, token=TOKEN, kinds=(OSError,)):
+            raise FileNotFoundError("weights")
