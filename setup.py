@@ -61,7 +61,7 @@ EXTRAS_REQUIRE = {
         "httpcore>=1.0",
         "anyio>=4.0",
     ],
-    "demo": ["gradio>=5.0"],
+    "demo": ["gradio>=6.24"],
     "dev": [
         "build>=1.2",
         "hypothesis>=6.100",
