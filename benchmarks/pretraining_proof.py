@@ -28,7 +28,7 @@ from scipy import stats
 
 RESULTS = Path(__file__).parent / "results"
 TINY = replace(
-    Sizes(), unlabelled=400, taught=100, tested=100, width=16, depth=2, teacher_image=64, codes=16, tokenizer_epochs=2,
+    Sizes(), unlabelled=200, taught=100, tested=100, width=16, depth=2, teacher_image=64, codes=16, tokenizer_epochs=2,
     masked_epochs=2, labels=(20, 100, 200), epochs=(1, 1, 1), pretraining_batch=32, seeds=2,
 )  # fmt: skip
 WORDS = {
