@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -47,8 +48,9 @@ def serve_with_processes(
     there.close()
     host, port = listening.getsockname()[:2]
     listening.close()
+    passed_on: list[int] = []
     try:
-        with _passing_signals_on(server):
+        with _passing_signals_on(server) as passed_on:
             on_listening(host, port)
             work = prepare()
             # What is here now is never looked through again, so that its pages stay shared.
@@ -58,12 +60,16 @@ def serve_with_processes(
     finally:
         here.close()
         status = _end_of(server)
-    if status != 0:
+    # It dies of a signal that comes before it has begun.
+    if status != 0 and not (passed_on and status == -signal.SIGTERM):
         raise BeitError(f"The server ended with status {status}; the lines above say why.")
 
 
 def _serve(listening: socket.socket, control: socket.socket, settings: ServingSettings) -> None:
     """The server's process: asks for workers through `control`, which closes if the process that forks has gone."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Until uvicorn has its own handlers.
+        signal.signal(number, signal.SIG_DFL)
     control.setblocking(False)
     workers = _WorkersByFork(control)
     serve_http(
@@ -118,12 +124,11 @@ class _WorkersByFork:
 
 def _fork_workers(control: socket.socket, work: Work) -> None:
     """Forks a worker for each byte that the server sends, until it closes the connection."""
-    # Workers are nobody's zombies; the server itself is waited for by its number.
     children: set[int] = set()
     while _received(control):
         _reap(children)
         ours, theirs = socket.socketpair()
-        children.add(_fork(lambda ours=ours: work(ours), closing=(control, theirs)))  # type: ignore[misc]
+        children.add(_fork(partial(work, ours), closing=(control, theirs)))
         ours.close()
         with theirs, suppress(OSError):
             socket.send_fds(control, [_WORKER_WANTED], [theirs.fileno()])
@@ -190,8 +195,11 @@ def _end_of(server: int) -> int:
 
 
 @contextmanager
-def _passing_signals_on(server: int) -> Iterator[None]:
-    """Lets the server decide what a signal means; the second SIGINT, of an impatient person, is passed on as that."""
+def _passing_signals_on(server: int) -> Iterator[list[int]]:
+    """Lets the server decide what a signal means; the second SIGINT, of an impatient person, is passed on as that.
+
+    Gives the list of all that have come.
+    """
     received: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> Any:
@@ -201,7 +209,7 @@ def _passing_signals_on(server: int) -> Iterator[None]:
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -108,6 +108,18 @@ def test_end__answers_all_that_has_come(number: int) -> None:
         assert outcomes["200 True"] > 12
 
 
+def test_end__may_be_asked_for_before_anything_is_ready() -> None:
+    process = subprocess.Popen(
+        command(port=0), stderr=subprocess.PIPE, text=True, cwd=helpers.ROOT,
+        env={**os.environ, "PYTHONPATH": str(helpers.ROOT)},
+    )  # fmt: skip
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.terminate()
+    assert process.wait(60) == 0, process.stderr.read()
+    process.stderr.close()
+
+
 def test_end__is_told_to_those_who_watch_before_it_comes() -> None:
     with server() as running:
         running.process.terminate()
