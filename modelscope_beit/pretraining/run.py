@@ -103,16 +103,7 @@ def open_pretraining(job: PretrainingJob) -> Iterator[PretrainingProgress]:
     meta = _meta(job, accelerator)
     with processes.together():
         folder = _open_folder(job, progress, is_main=accelerator.is_main_process, is_resumed=resumed is not None)
-        log = RunLog(
-            job.work_dir,
-            job.timestamp,
-            is_main=accelerator.is_main_process,
-            total_iterations=total,
-            iterations_per_epoch=per_epoch if recipe.iterations is None else None,
-            interval=recipe.log_interval,
-            tensorboard=recipe.tensorboard,
-            meta=meta,
-        )
+        log = _open_log(job, meta, per_epoch, total, is_main=accelerator.is_main_process)
     with log, leaving_after_errors():
         if progress.iterations:
             log.resumed(progress.iterations)
@@ -243,6 +234,19 @@ def _open_folder(job: PretrainingJob, progress: Progress, *, is_main: bool, is_r
     if is_resumed:
         return RunFolder.go_on(job.work_dir, facts, dict(job.configuration), progress)
     return RunFolder.start(job.work_dir, facts, dict(job.configuration))
+
+
+def _open_log(job: PretrainingJob, meta: dict[str, Any], per_epoch: int, total: int, *, is_main: bool) -> RunLog:
+    return RunLog(
+        job.work_dir,
+        job.timestamp,
+        is_main=is_main,
+        total_iterations=total,
+        iterations_per_epoch=per_epoch if job.recipe.iterations is None else None,
+        interval=job.recipe.log_interval,
+        tensorboard=job.recipe.tensorboard,
+        meta=meta,
+    )
 
 
 def _history(job: PretrainingJob, iterations: int) -> list[dict[str, float]]:
