@@ -172,7 +172,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     figure, axes = pyplot.subplots(1, len(groups), figsize=(1.5 + 4.5 * len(groups), 4.2), squeeze=False)
     names = list(dict.fromkeys(row["name"] for row in record["figures"]))
     names.sort(key=lambda name: not name.startswith(OURS))
-    colors = dict(zip(names, COLORS, strict=True))
+    colors = dict(zip(names, COLORS, strict=False))
     for axis, (precision, rows) in zip(axes[0], groups.items(), strict=True):
         batches = sorted({row["batch"] for row in rows})
         there = [name for name in names if any(row["name"] == name for row in rows)]

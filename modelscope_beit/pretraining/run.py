@@ -74,6 +74,14 @@ class PretrainingProgress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+def _tell_start(log: RunLog, job: PretrainingJob, progress: Progress, total: int) -> None:
+    if progress.iterations:
+        log.resumed(progress.iterations)
+        log.note(f"Going on after iteration {progress.iterations} of {total}.")
+    for note in job.notes:
+        log.note(note)
+
+
 @contextmanager
 def open_pretraining(job: PretrainingJob) -> Iterator[PretrainingProgress]:
     """Gives a run that is ready for its next iteration; its log is closed at the end.
@@ -105,11 +113,7 @@ def open_pretraining(job: PretrainingJob) -> Iterator[PretrainingProgress]:
         folder = _open_folder(job, progress, is_main=accelerator.is_main_process, is_resumed=resumed is not None)
         log = _open_log(job, meta, per_epoch, total, is_main=accelerator.is_main_process)
     with log, leaving_after_errors():
-        if progress.iterations:
-            log.resumed(progress.iterations)
-            log.note(f"Going on after iteration {progress.iterations} of {total}.")
-        for note in job.notes:
-            log.note(note)
+        _tell_start(log, job, progress, total)
         yield PretrainingProgress(
             job=job,
             accelerator=accelerator,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_beit.errors import ModelFolderError, SettingsError
+from modelscope_beit.evaluation.confidence import wilson_interval
 from modelscope_beit.evaluation.report import JSON_FILE
 from modelscope_beit.publishing.source import Source, read_json
-from modelscope_beit.publishing.wilson import wilson_interval
 
 _WEAKEST = 3
 _PAIRS = 3
@@ -117,8 +117,8 @@ def _of_record(source: Source) -> Measured | None:
 
 
 def _interval(percent: float, pictures: int) -> tuple[float, float]:
-    low, high = wilson_interval(round(percent / 100 * pictures), pictures)
-    return 100 * low, 100 * high
+    found = wilson_interval(round(percent / 100 * pictures), pictures)
+    return 100 * found.low, 100 * found.high
 
 
 def _measured(report: Mapping[str, Any], *, chose_epoch: bool) -> Measured:

@@ -175,7 +175,7 @@ def _fork(run: Callable[[], None], *, closing: tuple[socket.socket, ...]) -> int
         run()
         status = 0
     except BeitError as error:
-        print(error, file=sys.stderr)
+        _logger.error("%s", error)
         status = 2
     except BaseException:
         # Nothing is above us that could tell it: the frames of the parent are not to be returned to.
