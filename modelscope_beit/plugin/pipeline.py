@@ -44,8 +44,8 @@ class BeitImageClassificationPipeline(Pipeline):
     model: a model folder, a hub id, or a ClassificationModel, whose weights count as they are at the first call.
     preprocessor: called with an array (H, W, 3), blue, green, red, instead of the folder's own; gives {"img": pixels}.
     device: "cpu", "gpu", "gpu:1", "cuda:1"; the processor where there is no GPU.
-    precision: "fp32", which is exact, "bf16", "fp16", "int8" or "auto". backend: "torch", "openvino", "onnxruntime" or "auto".
-    calibration: a folder of pictures or a list of them, for int8. See settings.inference for all three.
+    precision: "fp32", which is exact, "bf16", "fp16", "int8" or "auto". backend: "torch", "openvino", "onnxruntime" or
+    "auto". calibration: a folder of pictures or a list of them, for int8. See settings.inference for all three.
     fast_decode: reads and resizes faster; the pixels may be off a little, see images/fast_transform.py.
     kwargs: what the host's Pipeline and Model know (trust_remote_code, device_map, compile, compile_options).
     """

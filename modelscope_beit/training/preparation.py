@@ -32,7 +32,8 @@ _OF_ONE_RUN = frozenset(("work_dir", "resume_from", "load_from", "device", "gpu_
 class Start:
     """What a run starts from.
 
-    folder: the model folder, or the weight file where there is none. weights: the file that training starts from, unless the configuration says load_from.
+    folder: the model folder, or the weight file where there is none. weights: the file that training starts from,
+    unless the configuration says load_from.
     original: the folder's configuration, complete. configuration: the same after everything that the user set.
     where: what to call the configuration in messages. rule: what makes the recipe out of start, data and device
     ("auto", "bit"); None: the recipe is that of the configuration. named: key paths that the user has set, where the
