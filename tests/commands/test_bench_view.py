@@ -3,8 +3,8 @@
 from rich.console import Console
 
 from modelscope_beit.commands.bench_view import bench_notes, bench_table
-from modelscope_beit.prediction.form_speed import EXACT, FormSpeed, Passes
 from modelscope_beit.prediction.form_choice import Choice, Measured
+from modelscope_beit.prediction.form_speed import EXACT, FormSpeed, Passes
 from modelscope_beit.settings.inference import InferenceSettings
 
 

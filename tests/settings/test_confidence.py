@@ -73,4 +73,9 @@ def test_read_confidence__refuses_what_is_no_mapping() -> None:
 
 def test_in_words__has_all_numbers() -> None:
     words = GIVEN.in_words()
-    assert "1.25" in words and "5,000 pictures (photos)" in words and "-0.5" in words and "at most 5 % of pictures" in words
+    assert (
+        "1.25" in words
+        and "5,000 pictures (photos)" in words
+        and "-0.5" in words
+        and "at most 5 % of pictures" in words
+    )
