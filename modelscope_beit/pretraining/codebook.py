@@ -38,10 +38,10 @@ def joined(batches: Sequence[Quantized]) -> Quantized:
     counts = torch.tensor([float(batch.numbers.numel()) for batch in batches])
     distances = torch.stack([batch.commitment for batch in batches])
     weights = (counts / counts.sum()).to(distances)
-    return Quantized(
-        *(torch.cat([getattr(batch, name) for batch in batches]) for name in ("numbers", "features", "vectors")),
-        (distances * weights).sum(),
+    numbers, features, vectors = (
+        torch.cat([getattr(batch, name) for batch in batches]) for name in ("numbers", "features", "vectors")
     )
+    return Quantized(numbers, features, vectors, (distances * weights).sum())
 
 
 class Codebook(nn.Module):
