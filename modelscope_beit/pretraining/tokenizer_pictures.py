@@ -35,7 +35,7 @@ def draw_token_maps(path: Path, images: Tensor, numbers: Tensor, codes: Tensor, 
 
 
 def draw_code_patches(path: Path, images: Tensor, quantized: Quantized, patch: int) -> Path:
-    """Writes a row for each of the codes chosen most often: how often, and the patches nearest to it; returns the path.
+    """Writes a row for each of the codes chosen most often: how many patches it has, and the nearest; returns the path.
 
     images: (N, 3, H, W) from 0 to 1, which were quantized. patch: side in pixels.
     """
@@ -50,7 +50,7 @@ def draw_code_patches(path: Path, images: Tensor, quantized: Quantized, patch: i
         for axis in axes.flat:
             axis.set_axis_off()
         for row, code in enumerate(chosen):
-            axes[row, 0].set_title(f"code {code}, {counts[code]} times", fontsize=6, loc="left", pad=2)
+            axes[row, 0].set_title(f"code {code}, of {counts[code]} patches", fontsize=6, loc="left", pad=2)
             for column, place in enumerate(nearest_places(numbers, likeness, code)):
                 axes[row, column].imshow(_patch_of(images, place, patch), interpolation="nearest")
 
