@@ -10,7 +10,7 @@ STAMP := $(VENV)/.set-up-finished
 LOG := $(VENV)/pip.log
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 FAILED := { tail -n 25 $(LOG); echo "The installation failed; all that pip said is in $(LOG)."; exit 1; }
-EXTRAS := openmmlab,timm,onnx,openvino,serve,demo,dev
+EXTRAS := openmmlab,timm,onnx,openvino,serve,demo,pretraining,dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo app test check check-install bench docs clean
