@@ -39,6 +39,15 @@ class Answer:
     precision: str
 
 
+@dataclass(frozen=True)
+class Results:
+    """What a model says of many pictures, and the seconds that it took; or the problem because of which it does not."""
+
+    predictions: tuple[Prediction, ...]
+    seconds: float
+    problem: str | None = None
+
+
 class Models:
     """The models that visitors choose from: opened once, shared by all of them, changed by none.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from app_answers import EXACT, PRECISIONS, Answer, Models, table
+from app_answers import EXACT, PRECISIONS, Answer, Models, Results
 from app_texts import CHINESE, ENGLISH, TEXTS, Texts, preferred_language
-from app_view import answer_html, comparison_html, looked_caption, problem_html, summary_html, table_rows
+from app_view import answer_html, comparison_html, looked_caption, results_html, table_rows
 
 from modelscope_beit.errors import BeitError
 
@@ -194,38 +194,52 @@ class Page:
         with gr.Row():
             model, precision = self._choice(lambda texts: texts.model, place=0)
         button = self._add(gr.Button, lambda texts: {"value": texts.classify}, variant="primary", elem_id="beit-all")
-        summary, rows = (
-            gr.HTML(),
-            self._add(
-                gr.Dataframe,
-                lambda texts: {"headers": list(texts.columns), "label": texts.answer},
-                interactive=False,
-                wrap=True,
-                column_widths=["22%", "16%", "12%", "16%", "12%", "22%"],
-                elem_id="beit-table",
-            ),
+        results, summary = gr.State(), gr.HTML()
+        rows = gr.Dataframe(
+            interactive=False,
+            wrap=True,
+            visible=False,
+            column_widths=["22%", "16%", "12%", "16%", "12%", "22%"],
+            elem_id="beit-table",
         )
 
         def classify(
-            uploaded: list[dict[str, Any]] | None, name: str, numbers: str, language: str, progress: Any = _PROGRESS
-        ) -> tuple[Any, ...]:
-            texts = TEXTS[language]
-            if not uploaded:
-                return "", []
+            uploaded: list[dict[str, Any]] | None, name: str, numbers: str, progress: Any = _PROGRESS
+        ) -> Results | None:
             predictions = []
             start = time.perf_counter()
             try:
-                found = self._models.answers([one["path"] for one in uploaded], name, numbers)
-                for one, prediction in zip(uploaded, found, strict=True):
+                found = self._models.answers([one["path"] for one in uploaded or ()], name, numbers)
+                for one, prediction in zip(uploaded or (), found, strict=True):
                     # Where it was uploaded to says nothing to the visitor.
                     predictions.append(replace(prediction, source=one["orig_name"]))
-                    progress((len(predictions), len(uploaded)))
+                    progress((len(predictions), len(uploaded or ())))
             except BeitError as error:
-                return problem_html(str(error), texts), []
-            seconds = time.perf_counter() - start
-            return summary_html(predictions, seconds, table(predictions), texts), table_rows(predictions, texts)
+                return Results((), 0.0, str(error))
+            return Results(tuple(predictions), time.perf_counter() - start) if predictions else None
 
-        button.click(classify, [files, model, precision, self._language], [summary, rows], **_ANSWERING, **_AS_UPLOADED)
+        def show(found: Results | None, language: str) -> tuple[Any, ...]:
+            texts = TEXTS[language]
+            predictions = () if found is None else found.predictions
+            table = gr.update(
+                headers=list(texts.columns),
+                label=texts.answer,
+                value=table_rows(predictions, texts),
+                visible=bool(predictions),
+            )
+            return results_html(found, texts), table
+
+        button.click(
+            classify, [files, model, precision], results, show_progress_on=summary, **_ANSWERING, **_AS_UPLOADED
+        )
+        gr.on(
+            [results.change, self._language.change],
+            show,
+            [results, self._language],
+            [summary, rows],
+            show_progress="hidden",
+            **_AS_UPLOADED,
+        )
 
     def _translate(self) -> None:
         """Lets everything follow the language, which is at first that of the visitor's browser."""

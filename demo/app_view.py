@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-from app_answers import Answer
+from app_answers import Answer, Results, table
 from app_texts import Texts
 
 from modelscope_beit.prediction.stream import Prediction
@@ -52,22 +52,20 @@ def comparison_html(first: Answer | None, second: Answer | None, texts: Texts) -
     return f'<p class="beit-verdict beit-{"same" if one == other else "different"}">{escape(said)}</p>'
 
 
-def summary_html(predictions: Sequence[Prediction], seconds: float, table: bytes, texts: Texts) -> str:
+def results_html(results: Results | None, texts: Texts) -> str:
     """Returns how many pictures were classified, how fast, and a link that holds the table: it is kept nowhere else."""
-    right = sum(prediction.error is None for prediction in predictions)
-    counted = texts.counted.format(
-        right=right, all=len(predictions), time=spell_seconds(seconds), speed=len(predictions) / seconds
-    )
-    data = base64.b64encode(table).decode()
+    if results is None:
+        return ""
+    if results.problem is not None:
+        return _problem(texts.failed, results.problem)
+    right = sum(prediction.error is None for prediction in results.predictions)
+    count, seconds = len(results.predictions), results.seconds
+    counted = texts.counted.format(right=right, all=count, time=spell_seconds(seconds), speed=count / seconds)
+    data = base64.b64encode(table(results.predictions)).decode()
     return (
         f'<p class="beit-note">{escape(counted)}</p><a class="beit-download" download="predictions.csv" '
         f'href="data:text/csv;base64,{data}">{escape(texts.download)}</a>'
     )
-
-
-def problem_html(problem: str, texts: Texts) -> str:
-    """Returns why nothing could be classified."""
-    return _problem(texts.failed, problem)
 
 
 def table_rows(predictions: Sequence[Prediction], texts: Texts) -> list[list[str]]:

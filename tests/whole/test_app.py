@@ -257,6 +257,9 @@ def test_app__classifies_many_and_gives_the_table(visitor: Browser, address: str
     assert [row[0] for row in found] == ["source", *(path.name for path in (BOOT, broken, named))]
     visitor.wait_for("document.querySelector('#beit-table').innerText.includes('a <b>bold & 中文.png')")
     assert "2 of 3 pictures classified" in visitor.evaluate("document.body.innerText")
+    visitor.click(f"{LANGUAGES}[1]")
+    visitor.wait_for("document.body.innerText.includes('3 张图片中有 2 张完成分类')")
+    visitor.wait_for("document.querySelector('#beit-table').innerText.includes('第二可能')")
 
 
 def test_app__shows_two_models_and_what_is_unknown(
