@@ -8,8 +8,10 @@ from modelscope_beit.__main__ import main
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch) -> None:
+def _own_cache_and_torch_alone(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # Others are tried in tests/prediction; to write files for them takes half a minute.
+    monkeypatch.setattr("modelscope_beit.prediction.answering.installed_runtimes", lambda: [])
 
 
 def test_bench__table_and_what_auto_takes(capsys) -> None:

@@ -59,6 +59,8 @@ def test_compare__against_numpy() -> None:
 
 def test_choices_of_auto__one_for_each_batch_size(tiny_model_folder, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # Others are tried in test_answering.py; to write files for them takes half a minute.
+    monkeypatch.setattr("modelscope_beit.prediction.answering.installed_runtimes", lambda: [])
     choices = choices_of_auto(open_model(tiny_model_folder), [2, 1, 2])
     assert list(choices) == [1, 2]
     assert all({"fp32", "bf16", "int8"} == set(choice.measured) for choice in choices.values())
