@@ -11,6 +11,7 @@ The last 5,000 training pictures are kept aside for choosing settings; the test 
 
 import argparse
 import gzip
+import json
 import math
 import platform
 import shutil
@@ -208,6 +209,11 @@ def write_folder(folder: Path, classifier: BeitClassifier) -> None:
     """Writes a model folder with its weights as safetensors, which nobody has to trust."""
     steps = evaluation_steps(SIDE, mean=[MEAN] * 3, std=[STD] * 3, squash=True)
     write_model_folder(folder, FolderSettings(SETTINGS, steps, CLASSES), classifier.state_dict(), card="")
+    configuration = json.loads((folder / names.CONFIGURATION_FILE).read_text(encoding="utf-8"))
+    # What is filled in is for networks of a hundred times the size: with it 4 epochs of digits end at 17 %, not 89 %.
+    configuration["train"]["optimizer"]["lr"] = 1e-3
+    text = json.dumps(configuration, indent=2, ensure_ascii=False) + "\n"
+    (folder / names.CONFIGURATION_FILE).write_text(text, encoding="utf-8")
     (folder / names.WRITTEN_WEIGHT_FILE).unlink()
     write_weights(folder / "model.safetensors", classifier.state_dict(), {"CLASSES": list(CLASSES)})
 
