@@ -96,8 +96,10 @@ def run_block(told: list[Command], folder: Path, environment: dict[str, str]) ->
 
 
 def _readable(output: str, status: int, folder: Path) -> str:
-    """Returns what was printed without the reader's own folder; an exit status that is not 0 is told."""
-    lines = [line.rstrip() for line in output.replace(f"{folder}/", "").replace(str(folder), ".").splitlines()]
+    """Returns what was printed without where the folder and the checkout lie; an exit status other than 0 is told."""
+    for place in (folder, HERE.parent):
+        output = output.replace(f"{place}/", "").replace(str(place), ".")
+    lines = [line.rstrip() for line in output.splitlines()]
     text = "\n".join(lines).strip("\n")
     return (text + "\n" if text else "") + (f"[exit status {status}]\n" if status else "")
 
