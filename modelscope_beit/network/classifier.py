@@ -29,7 +29,8 @@ class Classifier(nn.Module):
 
     def pooled(self, images: Tensor) -> Tensor:
         """Returns what the head gets of each picture, as one feature, (N, C)."""
-        raise NotImplementedError
+        # Not abstract: an exported network, which is a graph, has its logits and nothing else.
+        raise NotImplementedError(f"{type(self).__name__} gives logits only; features need the model folder itself.")
 
 
 class BeitClassifier(Classifier):

@@ -54,7 +54,8 @@ class BatchClassifier:
         """Returns why a picture is not decoded; None also for what cannot be read, whose reason reading tells."""
         try:
             width, height = Image.open(io.BytesIO(content)).size
-        # Pillow's readers let errors of every kind escape when the bytes are broken on purpose.
+        # Pillow's readers let errors of every kind escape when the bytes are broken on purpose. Nothing is lost: the
+        # picture goes on to predict_stream, which meets the same error and tells it in the row.
         except Exception:
             return None
         if width * height <= self._max_pixels:
