@@ -128,9 +128,7 @@ def _folder(arguments: argparse.Namespace) -> Path:
         from modelscope_beit.model_folder.writing import check_target
 
         check_target(arguments.out.expanduser().absolute(), overwrite=False)
-    folder = local_path(arguments.model)
-    output = folder / names.RUN_OUTPUT
-    return output if (output / names.CONFIGURATION_FILE).is_file() else folder
+    return local_path(arguments.model)
 
 
 def _opened(folder: Path, arguments: argparse.Namespace) -> "tuple[OpenedModel, Records]":
