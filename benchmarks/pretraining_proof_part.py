@@ -67,7 +67,7 @@ class Sizes:
     width: int = 48
     depth: int = 4
     teacher_image: int = 160
-    codes: int = 256
+    codes: int = 64
     tokenizer_epochs: int = 10
     masked_epochs: int = 10
     labels: tuple[int, ...] = (100, 1_000, 10_000)
@@ -136,7 +136,7 @@ def tokenizer_settings(sizes: Sizes) -> TokenizerSettings:
         encoder_depth=sizes.depth // 2,
         decoder_depth=1,
         target_width=_TARGET_WIDTH,
-        # So few steps leave most codes where they start if nothing moves them: 29 of 256 were in use.
+        # In so few steps most codes stay unused if nothing moves them: with the published settings 29 of 256 were used.
         codebook=CodebookSettings(num_codes=sizes.codes, code_width=16, decay=0.9, revive_after=20),
     )
 
@@ -162,7 +162,7 @@ def run_masked(work: Path, sizes: Sizes, seed: int) -> dict[str, Any]:
     settings = masked_settings(sizes)
     torch.manual_seed(seed)
     stage = MaskedStage(settings, MaskedPretrainingModel(settings), open_tokenizer(work / "tokenizer"))
-    recipe = _recipe(sizes, sizes.masked_epochs, lr=2e-3, min_lr=1e-5, weight_decay=0.05, seed=seed)
+    recipe = _recipe(sizes, sizes.masked_epochs, lr=3e-3, min_lr=1e-5, weight_decay=0.05, seed=seed)
     return _pretrain(work / f"masked-{seed}", stage, recipe, pictures, Labelled(pictures, tested))
 
 

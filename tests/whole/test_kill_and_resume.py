@@ -25,6 +25,7 @@ CHANGES = {
 KILLER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
+import matplotlib.pyplot, sklearn.datasets, torch._dynamo  # once, not in every part
 import training_jobs
 from modelscope_beit.training import finetune as module
 
