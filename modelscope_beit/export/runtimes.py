@@ -1,5 +1,6 @@
 """What can run an exported file: each gives a function from pictures to logits. Packages are asked for when needed."""
 
+import textwrap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ import torch
 
 from modelscope_beit.errors import ExportError, MissingPackageError, require
 from modelscope_beit.export.targets import INPUT_NAME
+
+# How lines of OpenVINO's messages begin that name a line of its own source.
+_PLACES = ("Exception from ", "Check '")
+_LONGEST_CAUSE = 400
 
 # Pictures (N, 3, H, W), float32, normalised -> logits (N, K), float32.
 Session = Callable[[np.ndarray], np.ndarray]
@@ -97,7 +102,9 @@ def _torch_session(network: Callable[[torch.Tensor], Any]) -> Session:
 
 
 def _cause(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Returns what a runtime complains of, in one line; OpenVINO says before it through which of its files it came."""
+    lines = [line for line in str(error).splitlines() if not line.startswith(_PLACES)]
+    return textwrap.shorten(" ".join(lines), _LONGEST_CAUSE, placeholder=" ...") or type(error).__name__
 
 
 RUNTIMES = {

@@ -36,6 +36,16 @@ def test_open_session__broken_file(runtime: str, tmp_path) -> None:
         open_session(runtime, file)
 
 
+def test_open_session__tells_the_cause_of_openvino(tmp_path) -> None:
+    file = tmp_path / "model.xml"
+    file.write_bytes(b"nothing that anybody could run")
+    with pytest.raises(ExportError, match="opened by openvino: Unable to read the model"):
+        open_session("openvino", file)
+    with pytest.raises(ExportError, match="opened by openvino: .*Could not open the file") as caught:
+        open_session("openvino", tmp_path / "nowhere.xml")
+    assert "\n" not in str(caught.value) and "Exception from" not in str(caught.value)
+
+
 def test_open_session__says_when_the_runtime_fails(exported) -> None:
     session = open_session("onnxruntime", exported("tiny", "onnx") / "model.onnx")
     with pytest.raises(ExportError, match="cannot be run by onnxruntime"):
