@@ -32,7 +32,8 @@ class ClassResult:
 class Measured:
     """An evaluation.
 
-    metrics: ModelScope's name -> value, in percent. intervals: of those that are shares of pictures, in percent.
+    metrics: ModelScope's name -> value, in percent; numbers of pictures (support) are not among them.
+    intervals: of those that are shares of pictures, in percent.
     weakest: the classes with pictures that were recognised worst, worst first; none if all are at 100 %.
     pairs: (truth, said in its place, times). cells: of the confusion matrix, [truth, prediction, pictures], or None.
     chose_epoch: whether the same pictures have chosen the epoch whose weights these are.
@@ -101,7 +102,7 @@ def _of_record(source: Source) -> Measured | None:
     if not metrics or counted is None:
         return None
     pictures = int(counted[1].replace(",", ""))
-    numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    numbers = _in_percent(metrics)
     return Measured(
         data=f"{source.record.get('data', '')} (validation part)",
         pictures=pictures,
@@ -116,6 +117,14 @@ def _of_record(source: Source) -> Measured | None:
     )
 
 
+def _in_percent(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not name.endswith("support")
+    }
+
+
 def _interval(percent: float, pictures: int) -> tuple[float, float]:
     found = wilson_interval(round(percent / 100 * pictures), pictures)
     return 100 * found.low, 100 * found.high
@@ -124,7 +133,7 @@ def _interval(percent: float, pictures: int) -> tuple[float, float]:
 def _measured(report: Mapping[str, Any], *, chose_epoch: bool) -> Measured:
     class_names = tuple(report["class_names"])
     pictures = int(report["pictures"])
-    metrics = {name: float(value) for name, value in report["metrics"].items() if isinstance(value, int | float)}
+    metrics = _in_percent(report["metrics"])
     recalls = zip(class_names, report["classes"]["support"], report["classes"]["recall"], strict=True)
     seen = [ClassResult(name, int(support), float(recall)) for name, support, recall in recalls if support]
     weakest = sorted((one for one in seen if one.recall < 1), key=lambda one: one.recall)[:_WEAKEST]

@@ -44,6 +44,12 @@ def test_read_measured__of_a_named_evaluation(tmp_path: Path) -> None:
     assert read_measured(Source(tmp_path), tmp_path / "report.json", digest=DIGEST) == found
 
 
+def test_read_measured__takes_no_number_of_pictures_for_a_percentage(tmp_path: Path) -> None:
+    counted = {**REPORT["metrics"], "support": 9.0, "real_support": 8.0}
+    found = read_measured(Source(tmp_path), write(tmp_path, metrics=counted), digest=DIGEST)
+    assert found is not None and found.metrics.keys() == {"accuracy_top-1", "f1_score"}
+
+
 def test_read_measured__refuses_an_evaluation_of_other_weights(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="beit evaluate"):
         read_measured(Source(tmp_path), write(tmp_path), digest="sha256:other")
