@@ -24,7 +24,7 @@ from modelscope_beit.settings.inference import AUTO, PRECISIONS, RUNTIMES, TORCH
 
 if TYPE_CHECKING:
     from modelscope_beit.prediction.form_choice import Choice
-    from modelscope_beit.prediction.form_speed import FormSpeed
+    from modelscope_beit.prediction.form_speed import FormSpeed, OnStep
 
 _PRECISIONS = tuple(name for name in PRECISIONS if name != AUTO)
 _USUAL_PRECISIONS = ("fp32", "bf16", "int8")
@@ -63,17 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
     from modelscope_beit.prediction.form_speed import choices_of_auto, measure_forms
 
     model = open_model(folder, trust_remote_code=arguments.trust_remote_code)
+    say = _steps()
     found = measure_forms(
         folder,
         forms,
         batch_sizes=arguments.batch_size,
         seconds=arguments.seconds,
         trust_remote_code=arguments.trust_remote_code,
-        on_step=_say,
+        on_step=say,
     )
-    _say("what --precision auto --backend auto takes")
+    say("auto", "measures what --precision auto --backend auto takes")
     choices = choices_of_auto(model, arguments.batch_size)
-    _say("")
+    say("", "")
     if arguments.json:
         print(json.dumps(_as_json(folder.name, found, choices, missing), indent=2))
         return 0
@@ -93,12 +94,18 @@ def _forms(backends: Sequence[str], precisions: Sequence[str]) -> list[Inference
     return found
 
 
-def _say(step: str) -> None:
-    """Says on stderr what is measured: on one line of a terminal, or on a line each."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{step}", end="", file=sys.stderr, flush=True)
-    elif step:
-        print(step, file=sys.stderr, flush=True)
+def _steps() -> "OnStep":
+    """Returns what says on stderr what is done: every step on one line of a terminal, else only each form's first."""
+    told = {""}
+
+    def say(form: str, step: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{form} {step}", end="", file=sys.stderr, flush=True)
+        elif form not in told:
+            told.add(form)
+            print(form, step, file=sys.stderr, flush=True)
+
+    return say
 
 
 def _as_json(

@@ -26,6 +26,8 @@ from modelscope_beit.settings.inference import AUTO, InferenceSettings
 # One slow moment of the machine then costs each form the same, and the median does not see it.
 TURNS = 3
 EXACT = InferenceSettings()
+# Is told the name of a form, and what it does next.
+OnStep = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,11 @@ def measure_forms(
     batch_sizes: Sequence[int],
     seconds: float,
     trust_remote_code: bool = False,
-    on_step: Callable[[str], None] = lambda _: None,
+    on_step: OnStep = lambda form, step: None,
 ) -> list[FormSpeed]:
     """Returns what each form of a model gives on this processor, fp32 by torch first: the others are compared with it.
 
-    folder: a model folder. seconds: for each form and batch size, in three turns. on_step: told what is done next.
+    folder: a model folder. seconds: for each form and batch size, in three turns. on_step: told which form does what next.
     Only one form computes at a time, and all forms take turns, so that a busy machine is busy for all.
     Raises SettingsError for batch sizes or seconds below what can be measured, and what fp32 raises when it is opened.
     """
@@ -96,7 +98,7 @@ def measure_forms(
         lines: dict[int, Connection] = {}
         exact: np.ndarray | None = None
         for number, form in enumerate(found):
-            on_step(f"{name_of(form.wanted)} gets ready")
+            on_step(name_of(form.wanted), "gets ready")
             line = children.enter_context(_process(folder, form.wanted, trust_remote_code))
             ready: _Ready = _received(line)
             form.refusal = ready.refusal
@@ -133,12 +135,12 @@ def _take_turns(
     lines: dict[int, Connection],
     batch_size: int,
     seconds: float,
-    on_step: Callable[[str], None],
+    on_step: OnStep,
 ) -> None:
     taken: dict[int, list[tuple[float, ...]]] = {number: [] for number in lines}
     for turn in range(TURNS):
         for number, line in lines.items():
-            on_step(f"{name_of(found[number].wanted)}, batches of {batch_size}, turn {turn + 1} of {TURNS}")
+            on_step(name_of(found[number].wanted), f"batches of {batch_size}, turn {turn + 1} of {TURNS}")
             line.send((batch_size, seconds))
             times, found[number].peak_mib = _received(line)
             taken[number].append(times)

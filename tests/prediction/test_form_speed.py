@@ -18,9 +18,11 @@ def test_passes__median_of_turns_and_latency_of_all_passes() -> None:
 
 
 def test_measure_forms__in_turns_beside_fp32(tiny_model_folder) -> None:
-    steps: list[str] = []
+    steps: list[tuple[str, str]] = []
     wanted = [InferenceSettings("int8")]
-    exact, narrow = measure_forms(tiny_model_folder, wanted, batch_sizes=[3, 1], seconds=0.03, on_step=steps.append)
+    exact, narrow = measure_forms(
+        tiny_model_folder, wanted, batch_sizes=[3, 1], seconds=0.03, on_step=lambda *step: steps.append(step)
+    )
     assert (exact.wanted, narrow.wanted) == (EXACT, wanted[0])
     assert (exact.largest, exact.rms, exact.top1) == (0.0, 0.0, 1.0)
     assert 0 < narrow.rms <= narrow.largest < narrow.spread
@@ -32,8 +34,7 @@ def test_measure_forms__in_turns_beside_fp32(tiny_model_folder) -> None:
             assert sum(passes.seconds) >= 0.03
             least, most = batch_size / max(passes.seconds), batch_size / min(passes.seconds)
             assert least <= passes.images_per_second <= most
-    turns = [step for step in steps if "batches of 1" in step]
-    assert [turn.split(",")[0] for turn in turns] == ["torch fp32", "torch int8"] * 3
+    assert [form for form, step in steps if "batches of 1," in step] == ["torch fp32", "torch int8"] * 3
 
 
 def test_measure_forms__refuses_what_cannot_be_measured(tiny_model_folder) -> None:
