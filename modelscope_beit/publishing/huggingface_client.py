@@ -49,8 +49,8 @@ class HuggingFaceHub:
         try:
             info = with_patience(lambda: self._api.model_info(self._id), doing=f"Looking at {self._id}")
         except RepositoryNotFoundError as error:
-            # The client takes a refused token for a repository that is not there.
-            if error.response.status_code == 401:
+            # The client calls it so, too, where the token was refused, or where it may not see what is there.
+            if error.response.status_code != 404:
                 raise
             return None
         return not info.private
@@ -64,9 +64,15 @@ class HuggingFaceHub:
     def files(self) -> dict[str, HubFile]:
         """Returns path -> file of what is on the branch; a branch that is missing is made."""
         if self.revision != _DEFAULT_BRANCH:
-            self._api.create_branch(self._id, branch=self.revision, exist_ok=True)
+            with_patience(
+                lambda: self._api.create_branch(self._id, branch=self.revision, exist_ok=True),
+                doing=f"Making the branch {self.revision}",
+            )
         try:
-            info = self._api.model_info(self._id, revision=self.revision, files_metadata=True)
+            info = with_patience(
+                lambda: self._api.model_info(self._id, revision=self.revision, files_metadata=True),
+                doing="Listing the files",
+            )
         except RevisionNotFoundError:
             return {}
         return {
@@ -76,7 +82,8 @@ class HuggingFaceHub:
 
     def tags(self) -> set[str]:
         """Returns the names of the tags there are."""
-        return {tag.name for tag in self._api.list_repo_refs(self._id).tags}
+        refs = with_patience(lambda: self._api.list_repo_refs(self._id), doing="Listing the tags")
+        return {tag.name for tag in refs.tags}
 
     def send(self, folder: Path, paths: Collection[str], message: str, tell: Tell) -> None:
         """Sends large files one after the other and puts all into one commit; tell: gets the bytes that arrived."""

@@ -114,12 +114,50 @@ def test_upload__forbidden(hub: Hub, folder: Path, at: str) -> None:
         send(folder)
 
 
+def test_upload__what_is_there_but_may_not_be_seen_is_not_taken_for_missing(hub: Hub, folder: Path) -> None:
+    hub.faults.append(Fault("GET /api/models", 403, {"X-Error-Code": "GatedRepo"}, times=99))
+    with pytest.raises(PublishingError, match="the hub answered 403"):
+        send(folder)
+    assert hub.asked("POST|PUT") == 0
+
+
+def test_upload__taken_meanwhile(hub: Hub, folder: Path) -> None:
+    hub.faults.append(Fault("commit", 409, times=99))
+    with pytest.raises(PublishingError, match="the hub answered 409.*Publish again"):
+        send(folder)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that anybody would have slept, instead of sleeping."""
+    seconds: list[float] = []
+    monkeypatch.setattr(refusals.time, "sleep", seconds.append)
+    return seconds
+
+
+@pytest.mark.parametrize("at", ["pets$", "branch", "revision", "refs", "batch", "PUT", "commit", "tag"])
+def test_upload__a_passing_failure_of_the_server_is_overcome(
+    hub: Hub, folder: Path, at: str, waits: list[float]
+) -> None:
+    hub.faults.append(Fault(at, 503, times=2))
+    send(folder, to=Destination("huggingface", "someone/pets", "dev"), tag="v1")
+    assert "model.safetensors" in hub.repositories["someone/pets"].tags["v1"]
+    assert waits
+
+
+def test_upload__a_connection_cut_in_the_middle_of_a_file_is_overcome(
+    hub: Hub, folder: Path, waits: list[float]
+) -> None:
+    hub.faults.append(Fault("PUT", cut_after=1000, times=2))
+    send(folder)
+    assert hub.repositories["someone/pets"].branches["main"].items() >= contents(folder).items()
+    assert hub.asked("PUT") == 3 and waits
+
+
 @pytest.mark.parametrize("at", ["repos/create", "commit", "PUT"])
 def test_upload__too_many_requests_waits_as_long_as_the_hub_says(
-    hub: Hub, folder: Path, at: str, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, folder: Path, at: str, waits: list[float]
 ) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr(refusals.time, "sleep", waits.append)
     hub.faults.append(Fault(at, 429, {"Retry-After": "7"}, times=1))
     send(folder)
     assert sum(waits) >= 1, "the client itself asks again for large files, by its own clock"
