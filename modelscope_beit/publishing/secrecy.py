@@ -1,22 +1,12 @@
 """Keeps a token out of logs: of ours, of the hubs' clients and of what these use."""
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 MASK = "***"
-
-# Whoever handles a request, and so may quote what a server says of it.
-_TALKERS = (
-    "modelscope_beit",
-    "modelscope_hub",
-    "huggingface_hub",
-    "hf_xet",
-    "urllib3",
-    "requests",
-    "httpx",
-    "httpcore",
-)
 
 
 def masked(text: str, token: str | None) -> str:
@@ -26,27 +16,27 @@ def masked(text: str, token: str | None) -> str:
 
 @contextmanager
 def kept_out_of_logs(token: str) -> Iterator[None]:
-    """Within it no record of the packages that talk to a hub contains the token, at any level.
+    """Within it no record of any logger contains the token, at any level, in its words or in its traceback.
 
-    Servers may repeat a token in their answers, and clients log these.
+    Servers may repeat a token in their answers, and clients log these, by loggers that may not exist yet.
     """
+    factory = logging.getLogRecordFactory()
 
-    def mask(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
+    def make(*arguments: Any, **options: Any) -> logging.LogRecord:
+        record = factory(*arguments, **options)
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):
+            # Words and arguments do not fit. Whoever handles the record says so, and quotes both.
+            text = f"{record.msg} {record.args}"
         if token in text:
             record.msg, record.args = masked(text, token), ()
-        return True
+        if record.exc_info and record.exc_info[1] is not None:
+            record.exc_text = masked("".join(traceback.format_exception(record.exc_info[1])).rstrip("\n"), token)
+        return record
 
-    loggers = [logging.getLogger(name) for name in _TALKERS]
-    loggers += [
-        logging.getLogger(name)
-        for name in list(logging.root.manager.loggerDict)
-        if name.startswith(tuple(f"{talker}." for talker in _TALKERS))
-    ]
-    for logger in loggers:
-        logger.addFilter(mask)
+    logging.setLogRecordFactory(make)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeFilter(mask)
+        logging.setLogRecordFactory(factory)

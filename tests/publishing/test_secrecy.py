@@ -17,10 +17,8 @@ def test_masked__takes_every_place_out() -> None:
 
 @pytest.mark.parametrize("name", ["modelscope_hub.legacy_api", "urllib3.connectionpool", "httpx", "modelscope_beit.x"])
 def test_kept_out_of_logs__at_every_level_and_only_within(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger(name)
-    before = list(logger.filters)
+    factory, logger = logging.getLogRecordFactory(), logging.getLogger(name)
     with caplog.at_level(logging.DEBUG, name), kept_out_of_logs(TOKEN):
-        caplog.handler.setLevel(logging.DEBUG)
         logger.addHandler(caplog.handler)
         logger.debug("body=%s of %d", {"sent": f"Bearer {TOKEN}"}, 7)
         logger.debug("body=%s", "harmless")
@@ -28,4 +26,28 @@ def test_kept_out_of_logs__at_every_level_and_only_within(name: str, caplog: pyt
     assert TOKEN not in caplog.text
     assert "{'sent': 'Bearer ***'} of 7" in caplog.text
     assert "body=harmless" in caplog.text
-    assert logger.filters == before
+    assert logging.getLogRecordFactory() is factory
+
+
+def test_kept_out_of_logs__by_a_logger_that_is_made_within(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), kept_out_of_logs(TOKEN):
+        logging.getLogger("hf_xet.made_while_it_sends").warning("sent %s", TOKEN)
+    assert "sent ***" in caplog.text and TOKEN not in caplog.text
+
+
+def test_kept_out_of_logs__in_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), kept_out_of_logs(TOKEN):
+        try:
+            raise ValueError(f"nobody is known by {TOKEN}")
+        except ValueError:
+            logging.getLogger("httpx").exception("no")
+    assert "ValueError: nobody is known by ***" in caplog.text and TOKEN not in caplog.text
+
+
+def test_kept_out_of_logs__where_words_and_arguments_do_not_fit(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    with caplog.at_level(logging.DEBUG), kept_out_of_logs(TOKEN):
+        logging.getLogger("httpx").warning("%d pieces", TOKEN)
+    assert "%d pieces ('***',)" in caplog.text and TOKEN not in caplog.text + capsys.readouterr().err
