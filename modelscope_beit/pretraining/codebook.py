@@ -72,9 +72,11 @@ class Codebook(nn.Module):
         self.register_buffer("is_started", torch.tensor(settings.start == "random"))
 
     def forward(self, features: Tensor) -> Quantized:
-        """Returns the codes nearest to features (N, P, D) of any length."""
+        """Returns the codes nearest to features (N, P, D) of any length; compared in full, also under autocast."""
         unit = F.normalize(features.to(self.codes.dtype), dim=-1)
-        numbers = nearest_codes(unit.detach().flatten(0, 1), self.codes).unflatten(0, unit.shape[:2])
+        # In bfloat16 many of 8192 codes would be equally near, and the first of them would always be taken.
+        with torch.autocast(unit.device.type, enabled=False):
+            numbers = nearest_codes(unit.detach().flatten(0, 1), self.codes).unflatten(0, unit.shape[:2])
         chosen = F.embedding(numbers, self.codes)
         commitment = self.settings.commitment * F.mse_loss(unit, chosen)
         return Quantized(numbers, unit, unit + (chosen - unit).detach(), commitment)

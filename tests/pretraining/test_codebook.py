@@ -31,6 +31,15 @@ def test_codebook__one_step_is_that_of_the_reference() -> None:
     np.testing.assert_allclose(book.codes.numpy(), after, atol=1e-14)
 
 
+def test_codebook__autocast_does_not_change_which_code_is_nearest() -> None:
+    book = codebook(num_codes=2000, code_width=8).float()
+    given = torch.randn(4, 200, 8, generator=torch.Generator().manual_seed(3))
+    likeness = unit(given.double().reshape(-1, 8).numpy()) @ book.codes.double().numpy().T
+    with torch.autocast("cpu", torch.bfloat16):
+        found = book(given).numbers.flatten().numpy()
+    assert (likeness.max(axis=1) - likeness[np.arange(800), found]).max() < 1e-6
+
+
 def test_codebook__the_gradient_goes_straight_through_to_the_normalised_features() -> None:
     book, given = codebook(), features().requires_grad_()
     outside = torch.randn_like(given)
