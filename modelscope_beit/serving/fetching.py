@@ -22,7 +22,9 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 # of the others it is link-local, private or shared), and IPv6 addresses that stand for an IPv4 one behind a translator.
 _OF_CLOUDS = ("168.63.129.16/32", "192.0.0.0/24")
 _TRANSLATED = ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")
-_REFUSED = tuple(map(ipaddress.ip_network, _OF_CLOUDS + _TRANSLATED))
+# What private networks had before fc00::/7, and some still have; and the younger one of the two for documentation.
+_OF_SITES = ("fec0::/10", "3fff::/20")
+_REFUSED = tuple(map(ipaddress.ip_network, _OF_CLOUDS + _TRANSLATED + _OF_SITES))
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

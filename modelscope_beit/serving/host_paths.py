@@ -65,11 +65,11 @@ def _asked(body: bytes, settings: ServingSettings) -> tuple[bytes | str, int | N
         given, parameters = content["input"], content.get("parameters") or {}
         # The host takes the first value, whatever its name.
         picture = next(iter(given.values())) if isinstance(given, dict) else given
-        unknown = sorted(set(parameters) - {"topk"})
+        topk = parameters.get("topk")
+        is_known = set(parameters) <= {"topk"} and (topk is None or type(topk) is int and topk >= 1)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError, StopIteration):
-        picture, parameters, unknown = None, {}, []
-    topk = parameters.get("topk")
-    if not isinstance(picture, str) or unknown or not (topk is None or type(topk) is int and topk >= 1):
+        picture, topk, is_known = None, None, False
+    if not isinstance(picture, str) or not is_known:
         raise HTTPException(422, 'Expected {"input": {"image": base64}, "parameters": {"topk": 5}}.')
     if not picture.startswith(("http://", "https://")):
         return decoded(picture, "input.image"), topk

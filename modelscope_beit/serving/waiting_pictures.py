@@ -36,6 +36,7 @@ class WaitingPictures:
 
     def offer(self, pictures: Sequence[WaitingPicture]) -> None:
         """Lets pictures wait, all or none; raises QueueFullError if there is no room for them."""
+        self._forget_the_abandoned()
         if len(self._pictures) + len(pictures) > self._room:
             raise QueueFullError
         self._pictures.extend(pictures)
@@ -56,15 +57,22 @@ class WaitingPictures:
         try:
             while True:
                 self._forget_the_abandoned()
-                if not self._pictures:
-                    self._came.clear()
-                    await self._came.wait()
-                elif (left := self._seconds_to_fill(most)) > 0:
-                    await asyncio.sleep(left)
-                else:
+                if self._pictures and (left := self._seconds_to_fill(most)) <= 0:
                     return self._batch(min(most, -(-len(self._pictures) // self._takers)))
+                await self._wait(left if self._pictures else None)
         finally:
             self._takers -= 1
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Returns when more pictures have come, or so many seconds are over."""
+        self._came.clear()
+        # Not asyncio.wait_for: before Python 3.12 it may forget that it was cancelled.
+        alarm = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._came.set)
+        try:
+            await self._came.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
 
     def _seconds_to_fill(self, most: int) -> float:
         if not self._delay or len(self._pictures) >= most:

@@ -1,5 +1,6 @@
 """What a person may ask of the server: where it listens, how it batches, what it refuses. Standard library only."""
 
+import math
 from dataclasses import dataclass, field
 
 from modelscope_beit.errors import SettingsError
@@ -42,8 +43,8 @@ class ServingSettings:
         ]
         if not 0 <= self.port <= 65535:
             problems.append(f"port must be from 0 to 65535, not {self.port}")
-        if not self.timeout > 0:
-            problems.append(f"timeout must be more than 0 seconds, not {self.timeout}")
+        if not 0 < self.timeout < math.inf:
+            problems.append(f"timeout must be a number of seconds above 0, not {self.timeout}")
         if not 0 <= self.batch_delay < self.timeout:
             problems.append(f"batch_delay must be from 0 to timeout ({self.timeout} seconds), not {self.batch_delay}")
         if self.max_pictures > self.queue:

@@ -81,7 +81,7 @@ def fetch(url: str, *, allow: str | None = None, most_bytes: int = 1000, seconds
         "198.18.0.1", "192.0.2.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
         "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1",
         "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1",
-        "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "fec0::1", "feff::1", "3fff::1",
     ],
 )  # fmt: skip
 def test_is_public__refuses_every_address_that_is_somebodys_own(address: str) -> None:

@@ -87,6 +87,7 @@ def test_describe_and_health__say_what_the_host_does(ours: TestClient, theirs: T
         (b'{"input": {"image": "%%"}}', 422),
         (b'{"input": {"image": "YWJj"}, "parameters": {"topk": "many"}}', 422),
         (b'{"input": {"image": "YWJj"}, "parameters": {"colour": 1}}', 422),
+        (b'{"input": {"image": "YWJj"}, "parameters": ["topk"]}', 422),
         (b'{"input": {"image": "YWJj"}}', 422),
         (b'{"input": {"image": "http://127.0.0.1/"}}', 403),
         (json.dumps({"input": {"image": "A" * 2**26}}).encode(), 413),

@@ -73,6 +73,18 @@ def test_take__lets_a_batch_fill_up_for_the_delay_and_no_longer() -> None:
     run(check())
 
 
+def test_take__ends_the_delay_as_soon_as_the_batch_is_full() -> None:
+    async def check() -> None:
+        waiting = WaitingPictures(10, delay=5.0)
+        taker = asyncio.create_task(waiting.take(3))
+        for name in "abc":
+            waiting.offer(pictures(name))
+            await asyncio.sleep(0.01)
+        assert names(await asyncio.wait_for(taker, 2)) == "abc"
+
+    run(check())
+
+
 def test_take__leaves_out_what_nobody_waits_for_any_more() -> None:
     async def check() -> None:
         waiting = WaitingPictures(10)
@@ -106,6 +118,19 @@ def test_offer__takes_all_or_none() -> None:
             waiting.offer(pictures("c", "d"))
         waiting.offer(pictures("e"))
         assert names(await waiting.take(8)) == "abe"
+
+    run(check())
+
+
+def test_offer__counts_nobody_who_has_given_up() -> None:
+    async def check() -> None:
+        waiting = WaitingPictures(2)
+        abandoned = pictures("a", "b")
+        waiting.offer(abandoned)
+        for picture in abandoned:
+            picture.row.cancel()
+        waiting.offer(pictures("c", "d"))
+        assert names(await waiting.take(8)) == "cd"
 
     run(check())
 

@@ -14,6 +14,12 @@ def test_settings__tell_everything_that_is_wrong_at_once() -> None:
     assert "two" not in str(caught.value)
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), -1.0])
+def test_settings__refuse_a_time_that_never_ends(timeout: float) -> None:
+    with pytest.raises(SettingsError, match="timeout must be a number of seconds above 0"):
+        ServingSettings(timeout=timeout)
+
+
 def test_settings__keep_the_token_to_themselves() -> None:
     assert "secret" not in repr(ServingSettings(token="secret"))
 
