@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from modelscope_beit import __version__
 from modelscope_beit.errors import BeitError, ImageError
+from modelscope_beit.prediction.sources import printable
 from modelscope_beit.serving.documentation import ANSWERS, DESCRIPTION, REQUEST_BODY
 from modelscope_beit.serving.fetching import Fetcher
 from modelscope_beit.serving.host_paths import add_host_paths
@@ -86,7 +87,7 @@ class Answering:
         try:
             return await self._fetch(picture)
         except ImageError as error:
-            return {"labels": [], "scores": [], "error": str(error)}
+            return {"labels": [], "scores": [], "error": printable(str(error))}
 
 
 def make_application(

@@ -32,12 +32,15 @@ class BatchClassifier:
         self._threads = threads
 
     def __call__(self, contents: Sequence[bytes], topk: int) -> list[dict[str, Any]]:
-        """Returns a row for each content of a picture file: "labels" and "scores", and perhaps "unknown" or "error"."""
+        """Returns a row for each content of a picture file: "labels" and "scores", and perhaps "unknown" or "error".
+
+        Of a picture with too many pixels also "status": the one of a request that has no other picture.
+        """
         refused = {place: text for place, content in enumerate(contents) if (text := self._refusal(content))}
         left = [content for place, content in enumerate(contents) if place not in refused]
         found = predict_stream(self._model, left, batch_size=max(1, len(left)), workers=self._threads, topk=topk)
         rows = [
-            _row(Prediction("", error=refused[place]) if place in refused else next(found))
+            _row(Prediction("", error=refused[place])) | {"status": 413} if place in refused else _row(next(found))
             for place in range(len(contents))
         ]
         found.close()

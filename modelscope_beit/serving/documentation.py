@@ -66,7 +66,7 @@ _REFUSALS = {
     401: "The bearer token is missing or wrong.",
     403: "A URL was sent, but this server fetches none.",
     408: "The body did not arrive in time.",
-    413: "Too many bytes or pictures.",
+    413: "Too many bytes, pixels or pictures.",
     415: "The body is of no known type.",
     422: "No picture of the request could be read, or the request cannot be understood.",
     500: "The workers ended while they had the picture.",

@@ -117,6 +117,14 @@ def test_predict__fetches_urls_beside_pictures_and_keeps_the_order() -> None:
     assert "answered 404" in answer.json()["predictions"][2]["error"]
 
 
+def test_predict__tells_that_a_url_has_half_a_character() -> None:
+    body = b'{"images": ["http://\\ud800.example/"]}'
+    with client_of(allow_urls=True) as client:
+        answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "http://\\ud800.example/: is no URL that can be fetched."
+
+
 @pytest.mark.parametrize("shown", [None, "Bearer wrong", "Bearer secreu", "Basic secret", "Bearer sécret", "secret"])
 def test_token__is_asked_for_where_pictures_and_figures_are(shown: str | None) -> None:
     headers = {} if shown is None else {"Authorization": shown.encode("latin-1")}

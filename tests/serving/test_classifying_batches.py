@@ -51,6 +51,7 @@ def test_call__gives_each_bad_picture_its_reason_and_answers_the_others(
     huge = io.BytesIO()
     Image.new("1", (1001, 1000)).save(huge, "PNG")
     rows = classifier(tiny_model_folder)([b"nothing", good, huge.getvalue(), good[:400], b"", good], 2)
+    assert rows[2].pop("status") == 413, "too large, as too many bytes are"
     assert [sorted(row) for row in rows] == [
         ["labels", "scores"] if place in (1, 5) else ["error", "labels", "scores"] for place in range(6)
     ]

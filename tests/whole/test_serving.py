@@ -166,7 +166,7 @@ def test_serve__guards_itself(place: Path) -> None:
         assert running.predict(picture)[0] == 401
         for body, kind, status in (
             (b"x" * 200_001, "image/jpeg", 413),
-            (picture, "image/jpeg", 422),  # 640 x 427 pixels are too many.
+            (picture, "image/jpeg", 413),  # 640 x 427 pixels are too many.
             ((place / "2.jpg").read_bytes(), "image/jpeg", 200),
             (b'{"images": ["http://127.0.0.1/"]}', "application/json", 403),
             (b'{"images": ["YQ==", "YQ==", "YQ=="]}', "application/json", 413),
