@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from modelscope_hub import HubApi
 from modelscope_hub._legacy_api import LegacyClient
 from modelscope_hub.config import HubConfig
 from modelscope_hub.constants import Visibility
-from modelscope_hub.errors import HubError, NotExistError, RateLimitError
+from modelscope_hub.errors import HubError, InvalidParameter, NotExistError, RateLimitError
 
 from modelscope_beit.errors import PublishingError
 from modelscope_beit.publishing.destination import Destination
@@ -90,16 +91,18 @@ class ModelScopeHub:
         return {str(tag.get("Revision")) for tag in tags}
 
     def send(self, folder: Path, paths: Collection[str], message: str, tell: Tell) -> None:
-        """Sends files as one commit, or as several if they are many; the client asks again where that may help.
+        """Sends files as one commit, so all or none; the client asks again where that may help.
 
-        tell: gets the bytes that have left so far.
+        tell: gets the bytes that have left so far. KeyboardInterrupt ends it without waiting for the files in line.
         """
-        self._api.legacy.start_telling(tell)
+        client = self._api.legacy
+        client.start(paths, tell)
         printed = io.StringIO()
         try:
             # The client prints a report; who reads our standard output expects our answer.
-            with contextlib.redirect_stdout(printed), _without_steps():
-                self._api.upload_folder(
+            with contextlib.redirect_stdout(printed), _without_steps(), ThreadPoolExecutor(1) as sender:
+                sending = sender.submit(
+                    self._api.upload_folder,
                     self._id,
                     "model",
                     folder,
@@ -108,12 +111,17 @@ class ModelScopeHub:
                     allow_patterns=[glob.escape(path) for path in paths],
                     use_cache=False,
                     disable_tqdm=True,
-                    progress_callback=self._api.legacy.tell_commit,
+                    progress_callback=client.tell_commit,
                 )
+                try:
+                    sending.result()
+                finally:
+                    # An interrupt comes here: within the client it would wait until its threads have sent everything.
+                    client.stop()
         except self.kinds:
             # The client's error counts files; what the hub said has been kept on the way.
-            if self._api.legacy.last_error is not None:
-                raise self._api.legacy.last_error from None
+            if client.refusals:
+                raise client.refusals.popitem()[1] from None
             raise
         finally:
             _logger.debug("%s", printed.getvalue())
@@ -126,20 +134,38 @@ class ModelScopeHub:
         )
 
 
-class _TellingClient(LegacyClient):
-    """The hub's client, which also tells each byte as it leaves, and keeps what the hub last refused.
+class _StoppedError(HubError):
+    """Nothing more is to be sent."""
 
-    Its own upload_folder tells of whole files only, and of failures only how many there were.
+    # After one of these the client does not ask again.
+    error_code = InvalidParameter.error_code
+
+
+class _TellingClient(LegacyClient):
+    """The hub's client, which also tells each byte as it leaves, commits everything at once, and can be stopped.
+
+    Its own upload_folder tells of whole files only, and of failures only how many there were. Where a file fails it
+    commits the others, so that new class names would stand beside old weights.
+
+    refusals: what was asked -> the hub's last refusal, where nothing came of it later.
     """
 
-    last_error: HubError | None = None
+    refusals: dict[str, HubError]
 
-    def start_telling(self, tell: Tell) -> None:
-        """Counts from zero."""
-        self.last_error = None
+    def start(self, paths: Collection[str], tell: Tell) -> None:
+        """Counts from zero. paths: of all files that the commit is to hold."""
+        self.refusals = {}
+        self._missing = set(paths)
+        self._held: dict[str, dict[str, Any]] = {}
+        self._is_stopped = False
         self._tell = tell
         self._sent: dict[str, int] = {}
+        self._digests: dict[str, str] = {}
         self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Lets every file that is still on its way, or in line, fail at its next piece."""
+        self._is_stopped = True
 
     def tell_commit(self, event: dict[str, Any]) -> None:
         """Counts the small files, which travel in the commit itself."""
@@ -148,35 +174,58 @@ class _TellingClient(LegacyClient):
 
     def upload_blob(self, upload_url: str, data: Any, size: int, **options: Any) -> dict[str, Any]:
         """Sends one large file; an attempt after a failed one counts anew."""
+        # Each attempt may have another address.
+        digest = self._digests[upload_url]
         with self._lock:
-            self._sent[upload_url] = 0
-        stream = _ToldStream(data, lambda number: self._count(upload_url, number))
+            self._sent[digest] = 0
+        stream = _ToldStream(data, lambda number: self._count(digest, number))
         options.setdefault("timeout", _BLOB_TIMEOUT_SECONDS)
-        with self._keeping_errors(), _waiting_as_told():
+        with self._keeping_refusals(digest), _waiting_as_told():
             return dict(super().upload_blob(upload_url, stream, size, **options))
 
     def validate_blobs(self, repo_id: str, repo_type: str, objects: list[dict[str, Any]]) -> dict[str, str | None]:
         """Asks which large files the hub lacks."""
-        with self._keeping_errors(), _waiting_as_told():
-            return dict(super().validate_blobs(repo_id, repo_type, objects))
+        with self._keeping_refusals("which files are missing"), _waiting_as_told():
+            found = dict(super().validate_blobs(repo_id, repo_type, objects))
+        self._digests |= {url: digest for digest, url in found.items() if url}
+        return found
 
-    def create_commit(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Puts files into the branch."""
-        with self._keeping_errors():
-            return dict(super().create_commit(*arguments, **options))
+    def create_commit(
+        self,
+        repo_id: str,
+        repo_type: str,
+        operations: list[dict[str, Any]],
+        commit_message: str,
+        revision: str = _DEFAULT_BRANCH,
+    ) -> dict[str, Any]:
+        """Puts files into the branch, once all of them can be; until then they are held."""
+        self._held |= {operation["path"]: operation for operation in operations}
+        if self._missing - self._held.keys():
+            return {}
+        with self._keeping_refusals("the commit"):
+            done = dict(super().create_commit(repo_id, repo_type, [*self._held.values()], commit_message, revision))
+        self._missing, self._held = set(), {}
+        return done
 
     @contextlib.contextmanager
-    def _keeping_errors(self) -> Iterator[None]:
+    def _keeping_refusals(self, asked: str) -> Iterator[None]:
+        self._end_if_stopped()
         try:
             yield
         except HubError as error:
-            self.last_error = error
+            self.refusals[asked] = error
             raise
+        self.refusals.pop(asked, None)
 
     def _count(self, what: str, number: int) -> None:
+        self._end_if_stopped()
         with self._lock:
             self._sent[what] = self._sent.get(what, 0) + number
             self._tell(sum(self._sent.values()))
+
+    def _end_if_stopped(self) -> None:
+        if self._is_stopped:
+            raise _StoppedError("Sending was stopped.")
 
 
 class _TellingApi(HubApi):

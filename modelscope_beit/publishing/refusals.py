@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
+from modelscope_hub.errors import ServerError
 
 from modelscope_beit.errors import BeitError, PublishingError
 from modelscope_beit.publishing.destination import Destination
@@ -59,8 +60,8 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(None, _words(links[-1]), None, may_pass=False)
     # HTTPError: of what huggingface_hub speaks HTTP with, here without an answer.
     no_answer = any(isinstance(link, ConnectionError | TimeoutError | HTTPError) for link in links)
-    # modelscope_hub: an answer 5xx that its own transport had asked for again in vain.
-    has_no_status = any(getattr(link, "retryable", False) for link in links)
+    # An answer 5xx that the client's own transport had asked for again in vain.
+    has_no_status = any(isinstance(link, ServerError) for link in links)
     return Refusal(None, _words(links[-1]), None, may_pass=no_answer or has_no_status)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -250,6 +251,7 @@ def test_upload__a_connection_that_is_always_cut_is_told_and_goes_on_later(
     hub.faults.append(Fault("PUT", cut_after=1000, times=999))
     with pytest.raises(PublishingError, match="no answer came.*what is there is not sent again"):
         send(folder)
+    assert hub.repositories["someone/pets"].branches["master"] == {}, "no half of a model is to be seen"
     hub.faults.clear()
     assert "pytorch_model.pt" in send(folder).files_new
     assert hub.repositories["someone/pets"].branches["master"] == contents(folder)
@@ -262,6 +264,49 @@ def test_upload__a_hub_that_keeps_silent_is_asked_again(
     hub.faults.append(Fault("PUT", stall_seconds=1.0, times=1))
     send(folder)
     assert hub.asked("PUT") == 2
+    assert hub.repositories["someone/pets"].branches["master"] == contents(folder)
+
+
+def test_upload__new_class_names_never_stand_beside_old_weights(hub: Hub, folder: Path, waits: list[float]) -> None:
+    send(folder)
+    before = contents(folder)
+    (folder / "pytorch_model.pt").write_bytes(WEIGHTS[::-1])
+    (folder / "configuration.json").write_text('{"classes": 2}')
+    hub.faults.append(Fault("PUT", 500, times=999))
+    with pytest.raises(PublishingError, match="the hub answered 500"):
+        send(folder)
+    branches = hub.repositories["someone/pets"].branches
+    assert branches["master"] == before
+    hub.faults[:] = [Fault("PUT", 500, times=8)]
+    send(folder)
+    assert branches["master"] == contents(folder)
+    assert len(hub.repositories["someone/pets"].messages) == 2
+
+
+def test_upload__tells_what_stopped_it_and_not_what_was_overcome(hub: Hub, folder: Path, waits: list[float]) -> None:
+    hub.faults.append(Fault("PUT", 500, times=1))
+    (folder / "second.bin").write_bytes(WEIGHTS[::-1])
+    with pytest.raises(PublishingError, match="it stopped on this machine"):
+        send(folder, progress=lambda sent, of: (folder / "README.md").unlink(missing_ok=True) if sent else None)
+
+
+def test_upload__ends_soon_when_it_is_interrupted(hub: Hub, folder: Path) -> None:
+    for number in range(30):
+        (folder / f"{number}.bin").write_bytes(bytes([number]) + WEIGHTS)
+    hub.faults.append(Fault("PUT", stall_seconds=0.5, times=99))
+
+    def interrupt() -> None:
+        assert hub.stalled.wait(30)
+        signal.pthread_kill(main.ident or 0, signal.SIGINT)
+
+    main = threading.main_thread()
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        send(folder)
+    assert 0 < hub.asked("PUT") < 30, "what was in line stays there"
+    assert hub.repositories["someone/pets"].branches["master"] == {}
+    hub.faults.clear()
+    send(folder)
     assert hub.repositories["someone/pets"].branches["master"] == contents(folder)
 
 

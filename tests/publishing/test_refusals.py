@@ -8,7 +8,7 @@ import httpx
 import pytest
 import requests
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from modelscope_hub.errors import HubError, NetworkError, RateLimitError, ServerError, raise_for_status
+from modelscope_hub.errors import HubError, NetworkError, RateLimitError, ServerError, StorageError, raise_for_status
 
 from modelscope_beit.errors import PublishingError, SettingsError
 from modelscope_beit.publishing import refusals
@@ -61,6 +61,8 @@ def test_refusal_of__an_answer(make: Callable[..., Exception]) -> None:
         (TimeoutError("late"), True),
         (OfflineModeIsEnabled("set HF_HUB_OFFLINE=0"), False),
         (FileNotFoundError("weights"), False),
+        # What the client says at the end of an upload in which a file could not be read, for instance.
+        (StorageError("1 file(s) failed to upload"), False),
     ],
 )
 def test_refusal_of__no_answer(error: Exception, may_pass: bool) -> None:
