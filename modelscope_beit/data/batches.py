@@ -191,8 +191,10 @@ def _rows_in_order(numbers: np.ndarray, occurrences: np.ndarray, skipped: int) -
 
 
 def _streamed_rows(records: StreamedRecords | PictureStream, seed: int | None, skipped: int) -> Iterator[_Row]:
+    # The parts of a divided stream are numbered as one, or all processes would draw the same crops and masks.
+    rank, world_size = records.part if isinstance(records, PictureStream) else (0, 1)
     numbered = enumerate(records.records(seed=seed))
-    return (_Row(number, record=record) for number, record in islice(numbered, skipped, None))
+    return (_Row(rank + world_size * number, record=record) for number, record in islice(numbered, skipped, None))
 
 
 def _plans(rows: Iterable[_Row], batch_size: int, rank: int, world_size: int) -> Iterator[_Plan]:

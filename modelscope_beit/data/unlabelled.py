@@ -28,16 +28,23 @@ _SHARD_COLUMNS = (*IMAGE_COLUMNS, *sorted(suffix[1:] for suffix in PICTURE_SUFFI
 class PictureStream:
     """Pictures without labels that can only be read one after another, pass after pass.
 
-    open_rows: begins a pass; given a seed, in an order drawn by it. image: the column.
+    open_rows: begins a pass; given a seed, in an order drawn by it. image: the column. part: whose part of the stream
+    this is, as rank and number of processes; a whole one is (0, 1).
     """
 
     class_names: tuple[str, ...] = ()
     is_multi_label = False
 
     def __init__(
-        self, open_rows: Callable[[int | None], Iterator[Mapping[str, Any]]], image: str, *, description: str
+        self,
+        open_rows: Callable[[int | None], Iterator[Mapping[str, Any]]],
+        image: str,
+        *,
+        description: str,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.description = description
+        self.part = part
         self._open_rows = open_rows
         self._image = image
 
@@ -163,7 +170,7 @@ def _stream(dataset: Any, image: str, name: str, rank: int, world_size: int) -> 
         return iter(rows)
 
     share = f", part {rank + 1} of {world_size}" if world_size > 1 else ""
-    return PictureStream(open_rows, image, description=f"the stream {name}{share}")
+    return PictureStream(open_rows, image, description=f"the stream {name}{share}", part=(rank, world_size))
 
 
 def _unlabelled(pictures: FilePictures | RowPictures, number: int, description: str) -> Records:

@@ -275,3 +275,13 @@ def test_sample_batches__of_a_stream_never_end(records: Records) -> None:
     assert sum(len(numbers) for numbers in found) > 2 * ROWS
     again = sample_batches(stream, named, start_batch=9, **options)
     assert next(again)["number"].tolist() == found[9].tolist()
+
+
+def test_sample_batches__of_a_divided_stream_draw_differently_in_each_process(records: Records) -> None:
+    rows = [{"image": records[row].image} for row in range(ROWS)]
+    options: dict[str, Any] = {"seed": 5, "epoch": 0, "batch_size": 4, "workers": 0, "rank": 0, "world_size": 1}
+    drawn = []
+    for rank in range(3):
+        stream = PictureStream(lambda seed: iter(rows), "image", description="a part", part=(rank, 3))
+        drawn += next(sample_batches(stream, named, **options))["number"].tolist()
+    assert len(set(drawn)) == 12
