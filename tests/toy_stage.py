@@ -66,7 +66,8 @@ class ToyStage:
     def gauges(self, batches: Iterable[StageBatch]) -> dict[str, float]:
         assert not self.network.training
         torch.rand(7)  # What measuring draws must not change the training.
-        return {"aside_error": float(np.mean([float(self.network(batch)[0]) for batch in batches]))}
+        errors = [float(self.network(batch)[0]) for batch in batches]
+        return {"aside_error": float(np.mean(errors))} if errors else {}
 
     def gate(self, history: Sequence[GaugeRow]) -> Verdict:
         return Verdict(self._goes_on, (f"aside_error is {history[-1].get('aside_error', 0.0):.3f}",))

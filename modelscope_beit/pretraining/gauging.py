@@ -25,13 +25,12 @@ _GAUGES = 0x67617567
 
 def take_gauges(run: PretrainingProgress, epoch: int) -> None:
     """Measures and tells; the network is in evaluation mode afterwards, and random numbers go on as if nothing was."""
-    told = {name: float(torch.stack(values).mean()) for name, values in run.measurements.items()}
+    told = {name: _mean(values) for name, values in run.measurements.items()}
     run.measurements.clear()
     run.network.eval()
     with torch.no_grad(), run.accelerator.autocast(), _undisturbed(run):
-        if run.aside is not None:
-            with closing(aside_batches(run)) as batches:
-                told |= run.job.stage.gauges(batches)
+        with closing(aside_batches(run)) as batches:
+            told |= run.job.stage.gauges(batches)
         if run.job.labelled is not None:
             told |= neighbour_accuracies(run)
     row = {"iteration": float(run.progress.iterations), **told}
@@ -42,7 +41,8 @@ def take_gauges(run: PretrainingProgress, epoch: int) -> None:
 
 def aside_batches(run: PretrainingProgress) -> Generator[StageBatch, None, None]:
     """Yields completed batches of the pictures that are set aside, each time the same views and masks of them."""
-    assert run.aside is not None, "callers have asked whether there are any"
+    if run.aside is None:
+        return
     batch_size = min(run.job.recipe.batch_size, len(run.aside))
     seed = int(np.random.default_rng((run.job.recipe.seed, _GAUGES)).integers(1 << 32))
     batches = sample_batches(
@@ -95,6 +95,13 @@ def _features(run: PretrainingProgress, records: Records) -> tuple[dict[str, Ten
         for name, feature in run.job.stage.features(batch.images.to(run.accelerator.device)).items():
             found.setdefault(name, []).append(feature.float().cpu())
     return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(labels)
+
+
+def _mean(values: list[Tensor]) -> float:
+    """Returns the mean of those that are finite: fp16 passes over steps whose gradient is too large for it."""
+    stacked = torch.stack(values)
+    finite = stacked[torch.isfinite(stacked)]
+    return float(finite.mean()) if len(finite) else 0.0
 
 
 @contextmanager

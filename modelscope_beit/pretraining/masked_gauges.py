@@ -112,24 +112,26 @@ def code_use(occurred: Tensor) -> CodeUse:
     return CodeUse(100 * float(shares.max()), float(-(shares * shares.log()).sum()), len(shares))
 
 
-def judge(
-    settings: MaskedPretrainingSettings, history: Sequence[GaugeRow], seen_codes: Tensor | None = None
-) -> Verdict:
+def seen_gauges(seen_codes: Tensor) -> dict[str, float]:
+    """Returns what codes (V,), counted in training, would allow; nothing if none were."""
+    if not int(seen_codes.sum()):
+        return {}
+    use = code_use(seen_codes)
+    return {"train_commonest_accuracy": use.commonest, "train_code_entropy": use.entropy}
+
+
+def judge(settings: MaskedPretrainingSettings, history: Sequence[GaugeRow]) -> Verdict:
     """Returns whether fine-tuning may build on a network with such gauges, oldest first; reasons against come first.
 
-    seen_codes: (V,), how often each was to be guessed in training. It counts, with what was measured in training,
-    where no pictures are set aside, as of a stream.
+    Where no pictures are set aside, as of a stream, what was measured in training counts.
     """
     kind = "aside" if any(f"aside_accuracy_{GUESSES[0]}" in row for row in history) else "train"
-    rows = [row for row in history if f"{kind}_accuracy_{GUESSES[0]}" in row]
-    if not rows or (kind == "train" and (seen_codes is None or not int(seen_codes.sum()))):
+    prefix = "" if kind == "aside" else "train_"
+    rows = [row for row in history if {f"{kind}_accuracy_{GUESSES[0]}", f"{prefix}code_entropy"} <= row.keys()]
+    if not rows:
         return Verdict(False, ("Nothing was measured: no pictures were set aside (run.gauge_pictures), or too few.",))
     last = rows[-1]
-    if kind == "aside":
-        use = CodeUse(last["commonest_accuracy"], last["code_entropy"])
-    else:
-        assert seen_codes is not None, "asked above"
-        use = code_use(seen_codes)
+    use = CodeUse(last[f"{prefix}commonest_accuracy"], last[f"{prefix}code_entropy"])
     against, in_favour = _of_guesses(settings, last, kind, use)
     if use.perplexity < _FEWEST_CODES:
         against.append(

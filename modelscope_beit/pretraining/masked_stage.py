@@ -16,9 +16,10 @@ from modelscope_beit.images.block_masks import block_mask
 from modelscope_beit.images.evaluation_transform import EvaluationTransform
 from modelscope_beit.images.two_views import TwoViews, normalised, unit_range
 from modelscope_beit.names import WRITTEN_WEIGHT_FILE
+from modelscope_beit.pretraining.all_processes import add_up
 from modelscope_beit.pretraining.code_cache import CodeCache, key_of
 from modelscope_beit.pretraining.masked_files import masked_content
-from modelscope_beit.pretraining.masked_gauges import GUESSES, GuessCounts, judge
+from modelscope_beit.pretraining.masked_gauges import GUESSES, GuessCounts, judge, seen_gauges
 from modelscope_beit.pretraining.masked_model import MaskedPretrainingModel
 from modelscope_beit.pretraining.masked_pictures import draw_codes, draw_guesses
 from modelscope_beit.pretraining.stage import GaugeRow, StageBatch, Verdict
@@ -148,12 +149,12 @@ class MaskedStage:
         """Nothing follows a step."""
 
     def gauges(self, batches: Iterable[StageBatch]) -> dict[str, float]:
-        """Measures both guesses; see GuessCounts.gauges."""
-        return self._counts(batches).gauges()
+        """Measures both guesses; see GuessCounts.gauges. Without batches: the codes that training has seen."""
+        return self._counts(batches).gauges() or seen_gauges(add_up(self.network.seen_codes.clone()))
 
     def gate(self, history: Sequence[GaugeRow]) -> Verdict:
         """Says whether fine-tuning may build on the network; see masked_gauges.judge."""
-        return judge(self.settings, history, self.network.seen_codes)
+        return judge(self.settings, history)
 
     def pictures(self, folder: Path, batches: Iterable[StageBatch]) -> dict[str, Path]:
         """Draws pictures with masks, true and guessed codes, and how well each code is guessed."""

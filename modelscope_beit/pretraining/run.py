@@ -31,7 +31,7 @@ from modelscope_beit.training.acceleration import (
     prepare_network,
 )
 from modelscope_beit.training.environment import environment_info
-from modelscope_beit.training.metrics_table import METRICS_FILE, read_metrics
+from modelscope_beit.training.metrics_table import COLUMNS, METRICS_FILE, read_metrics
 from modelscope_beit.training.optimizer import build_optimizer
 from modelscope_beit.training.processes import Processes
 from modelscope_beit.training.run_folder import RunFolder, newest_state
@@ -258,5 +258,7 @@ def _history(job: PretrainingJob, iterations: int) -> list[dict[str, float]]:
     if not iterations:
         return []
     rows = read_metrics(job.work_dir / METRICS_FILE, until=iterations)
-    numbers = [{name: float(v) for name, v in row.items() if isinstance(v, int | float)} for row in rows]
+    # The table says more than was measured here.
+    others = {*COLUMNS} - {"iteration"}
+    numbers = [{n: float(v) for n, v in row.items() if isinstance(v, int | float) and n not in others} for row in rows]
     return [row for row in numbers if "gradient_norm" in row]

@@ -65,7 +65,10 @@ class Stage(Protocol):
         ...
 
     def gauges(self, batches: Iterable[StageBatch]) -> dict[str, float]:
-        """Measures the network, in evaluation mode, on completed batches that it is not trained on."""
+        """Measures the network, in evaluation mode, on completed batches that it is not trained on.
+
+        Called by all processes, with equal batches; without any, as of a stream, it tells what training has seen.
+        """
         ...
 
     def gate(self, history: Sequence[GaugeRow]) -> Verdict:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from modelscope_beit.pretraining.codebook import Codebook
 from modelscope_beit.pretraining.stage import GaugeRow, Verdict
 from modelscope_beit.pretraining.vq_kd import Tokenized, reconstruction_cosine
 from modelscope_beit.settings.tokenizer import TokenizerSettings
@@ -75,45 +76,76 @@ def perplexity(counts: Tensor) -> float:
     return float((-(shares * shares.log()).sum()).exp())
 
 
+def remembered_gauges(codebook: Codebook) -> dict[str, float]:
+    """Returns how codes were used in training, of all processes, as far back as their moving averages remember.
+
+    The same names as TokenizerMeter.gauges has, of use alone; nothing if the codebook has not learned yet.
+    """
+    memory = 1 / (1 - codebook.settings.decay)  # in steps
+    usage = codebook.usage.double().cpu()
+    if not int(codebook.steps):
+        return {}
+    # What is left of one feature, so many steps ago.
+    used = int((usage >= math.exp(-1) / memory).sum())
+    return {
+        "codes_used": float(used),
+        "code_use": 100 * used / len(usage),
+        "code_perplexity": perplexity(usage),
+        "patches_measured": float(usage.sum()) * memory,
+    }
+
+
 def reachable_codes(num_codes: int, patches: float) -> float:
     """Returns how many codes so many patches would choose on average if all codes were equally frequent."""
     return num_codes * -math.expm1(-patches / num_codes)
 
 
 def judge_tokenizer(settings: TokenizerSettings, history: Sequence[GaugeRow]) -> Verdict:
-    """Returns whether codes with such gauges, oldest first, are worth guessing; reasons against come first."""
-    rows = [row for row in history if "aside_cosine" in row]
+    """Returns whether codes with such gauges, oldest first, are worth guessing; reasons against come first.
+
+    Where no pictures are set aside, as of a stream, what was measured in training counts.
+    """
+    kind = "aside" if any("aside_cosine" in row for row in history) else "train"
+    rows = [row for row in history if f"{kind}_cosine" in row and "codes_used" in row]
     if not rows:
         return Verdict(False, ("Nothing was measured: no pictures were set aside (run.gauge_pictures), or too few.",))
     against: list[str] = []
     in_favour: list[str] = []
     last = rows[-1]
-    (against if _gain(last) < LEAST_GAIN else in_favour).append(_about_reconstruction(last))
+    gains = [_gain(row, kind) for row in rows]
+    (against if gains[-1] < LEAST_GAIN else in_favour).append(_about_reconstruction(last, kind))
     reachable = reachable_codes(settings.codebook.num_codes, last["patches_measured"])
     is_collapsed = last["codes_used"] < LEAST_USE * reachable
     (against if is_collapsed else in_favour).append(_about_codes(settings, last, reachable, is_collapsed=is_collapsed))
-    best = max(_gain(row) for row in rows)
-    if best > 0 and _gain(last) < _SHARE_OF_BEST * best:
+    best = max(gains)
+    if best > 0 and gains[-1] < _SHARE_OF_BEST * best:
         against.append(
             f"The reconstruction was better before: what it gains over a constant fell from {100 * best:.1f} % to "
-            f"{100 * _gain(last):.1f} %. Lower run.lr, and look at the gradient norm."
+            f"{100 * gains[-1]:.1f} %. Lower run.lr, and look at the gradient norm."
         )
     return Verdict(not against, (*against, *in_favour))
 
 
-def _gain(row: GaugeRow) -> float:
+def _cosines(row: GaugeRow, kind: str) -> tuple[float, float]:
+    """Returns that of the reconstruction, and that of the best constant answer; kind: "aside" or "train"."""
+    return row[f"{kind}_cosine"], row["constant_cosine" if kind == "aside" else "train_constant_cosine"]
+
+
+def _gain(row: GaugeRow, kind: str) -> float:
     """Returns the share of what a constant answer leaves that the reconstruction explains."""
-    left = 1 - row["constant_cosine"]
-    return (row["aside_cosine"] - row["constant_cosine"]) / left if left > 0 else 0.0
+    cosine, constant = _cosines(row, kind)
+    return (cosine - constant) / (1 - constant) if constant < 1 else 0.0
 
 
-def _about_reconstruction(row: GaugeRow) -> str:
+def _about_reconstruction(row: GaugeRow, kind: str) -> str:
+    cosine, constant = _cosines(row, kind)
+    where = "on pictures set aside" if kind == "aside" else "on the pictures of training"
     told = (
-        f"The cosine between reconstruction and teacher is {row['aside_cosine']:.3f} on pictures set aside; the best "
-        f"constant answer has {row['constant_cosine']:.3f}, so {100 * _gain(row):.1f} % of the rest is explained "
+        f"The cosine between reconstruction and teacher is {cosine:.3f} {where}; the best "
+        f"constant answer has {constant:.3f}, so {100 * _gain(row, kind):.1f} % of the rest is explained "
         f"(at least {100 * LEAST_GAIN:.0f} % is wanted; others reported a cosine of {REPORTED_COSINE} for CLIP)"
     )
-    if _gain(row) < LEAST_GAIN:
+    if _gain(row, kind) < LEAST_GAIN:
         return f"{told}: the codes say little about the pictures. Train longer, or choose another teacher."
     return f"{told}."
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from modelscope_beit.pretraining.feature_cache import FeatureCache
 from modelscope_beit.pretraining.stage import GaugeRow, StageBatch, Verdict
 from modelscope_beit.pretraining.teachers import Teacher
 from modelscope_beit.pretraining.tokenizer_files import TOKENIZER_FILE, tokenizer_content
-from modelscope_beit.pretraining.tokenizer_gauges import TokenizerMeter, judge_tokenizer
+from modelscope_beit.pretraining.tokenizer_gauges import TokenizerMeter, judge_tokenizer, remembered_gauges
 from modelscope_beit.pretraining.tokenizer_pictures import draw_code_patches, draw_curves, draw_token_maps
 from modelscope_beit.pretraining.vq_kd import Tokenizer, reconstruction_cosine
 from modelscope_beit.settings.augmentation_steps import RandomResizedCrop
@@ -42,13 +43,21 @@ class TokenizerLoss(nn.Module):
         self.learned_from: list[Quantized] = []
 
     def forward(self, batch: StageBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns 1 - the mean cosine to the teacher's features, plus the commitment, and both of them."""
+        """Returns 1 - the mean cosine to the teacher's features, plus the commitment, and both of them.
+
+        constant_cosine: that of the answer that is best for all patches of the batch alike.
+        """
         found = self.tokenizer(batch["images"])
         cosine = reconstruction_cosine(found.reconstruction, batch["targets"]).mean()
+        constant = F.normalize(batch["targets"].float(), dim=-1).mean(dim=(0, 1)).norm()
         commitment = found.quantized.commitment
         if self.training:
             self.learned_from.append(found.quantized.detached())
-        return 1 - cosine + commitment, {"cosine": cosine.detach(), "commitment": commitment.detach()}
+        return 1 - cosine + commitment, {
+            "cosine": cosine.detach(),
+            "constant_cosine": constant,
+            "commitment": commitment.detach(),
+        }
 
 
 class TokenizerStage:
@@ -117,6 +126,8 @@ class TokenizerStage:
     def before_first_step(self, batches: Iterator[StageBatch]) -> None:
         """Starts the codebook by k-means on the features of the first batch, or of so many that codes can differ."""
         codebook = self.tokenizer.codebook
+        if bool(codebook.is_started):
+            return
         features: list[Tensor] = []
         for batch in batches:
             features.append(self.tokenizer.encode(batch["images"]))
@@ -130,11 +141,11 @@ class TokenizerStage:
         self.network.learned_from.clear()
 
     def gauges(self, batches: Iterable[StageBatch]) -> dict[str, float]:
-        """Measures codes and reconstruction; see TokenizerMeter.gauges."""
+        """Measures codes and reconstruction; see TokenizerMeter.gauges. Without batches: what training remembers."""
         meter = TokenizerMeter.empty(self.tokenizer.settings)
         for batch in batches:
             meter.add(self.tokenizer(batch["images"]), batch["targets"])
-        return meter.gauges()
+        return meter.gauges() or remembered_gauges(self.tokenizer.codebook)
 
     def gate(self, history: Sequence[GaugeRow]) -> Verdict:
         """Says whether masked image modelling may build on the codes; see judge_tokenizer."""

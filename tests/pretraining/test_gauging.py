@@ -35,6 +35,13 @@ def labelled(pictures: Path) -> Labelled:
     return Labelled(*parts)
 
 
+def test_take_gauges__passes_over_gradients_that_fp16_passed_over(pictures: Path, tmp_path: Path) -> None:
+    with open_pretraining(make_job(pictures, tmp_path / "run", gauge_pictures=0)) as run:
+        run.measurements["gradient_norm"] = [torch.tensor(value) for value in (1.0, float("inf"), 3.0)]
+        take_gauges(run, 0)
+        assert run.history == [{"iteration": 0.0, "gradient_norm": 2.0}]
+
+
 def test_neighbour_accuracies__are_those_of_scikit_learn(pictures: Path, tmp_path: Path) -> None:
     parts = labelled(pictures)
     with open_pretraining(make_job(pictures, tmp_path / "run", labelled=parts)) as run:

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss
 
 from masked_runs import tiny_masked
-from modelscope_beit.pretraining.masked_gauges import GuessCounts, judge
+from modelscope_beit.pretraining.masked_gauges import GuessCounts, judge, seen_gauges
 from modelscope_beit.settings.masked_pretraining import MaskedPretrainingSettings
 
 GOOD = {
@@ -90,15 +90,14 @@ def test_judge__stops_a_run_that_has_fallen():
 
 def test_judge__of_a_stream_goes_by_what_was_measured_in_training():
     row = {name.replace("aside", "train"): value for name, value in GOOD.items() if name.startswith("aside")}
-    even = torch.full((3000,), 5)
-    verdict = judge(PUBLISHED, [row], even)
+    even, uneven = seen_gauges(torch.full((3000,), 5)), seen_gauges(torch.tensor([4, 1, 1]))
+    verdict = judge(PUBLISHED, [row | even])
     assert verdict.goes_on
     told = "15.00 % of the hidden patches of training (the commonest code: 0.03 %), its loss is 5.000 (entropy of the"
     assert told in verdict.reasons[0] and f"{math.log(3000):.3f}" in verdict.reasons[0]
-    uneven = torch.tensor([4, 1, 1])
-    assert "the commonest code: 66.67 %" in judge(PUBLISHED, [row], uneven).reasons[0]
-    assert not judge(PUBLISHED, [row], uneven).goes_on
-    assert "Nothing was measured" in judge(PUBLISHED, [row], torch.zeros(5)).reasons[0]
+    assert "the commonest code: 66.67 %" in judge(PUBLISHED, [row | uneven]).reasons[0]
+    assert not judge(PUBLISHED, [row | uneven]).goes_on
+    assert "Nothing was measured" in judge(PUBLISHED, [row | seen_gauges(torch.zeros(5))]).reasons[0]
 
 
 def test_judge__has_no_band_for_other_sizes():

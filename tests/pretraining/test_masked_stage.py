@@ -102,12 +102,13 @@ def test_loss__counts_the_codes_of_training_only(photographs):
     stage = tiny_stage()
     batch = stage.complete(batch_of(stage, photographs))
     stage.network.eval()(batch)
-    assert not stage.network.seen_codes.any()
+    assert not stage.network.seen_codes.any() and stage.gauges([]) == {}
     for _ in range(2):
         stage.network.train()(batch)
     expected = np.bincount(batch["codes"].flatten().numpy(), minlength=24) * 2
     assert stage.network.seen_codes.tolist() == expected.tolist()
     assert "seen_codes" not in stage.network.state_dict()
+    assert stage.gauges([])["train_commonest_accuracy"] == pytest.approx(100 * expected.max() / expected.sum())
 
 
 def test_sample__and_complete__give_each_network_what_it_takes(photographs):

@@ -9,6 +9,7 @@ import torch
 from modelscope_beit.data.unlabelled import PictureStream
 from modelscope_beit.errors import CheckpointError, SettingsError
 from modelscope_beit.pretraining.job import PretrainingJob
+from modelscope_beit.pretraining.pretrain import pretrain
 from modelscope_beit.pretraining.run import completed, epoch_batches, open_pretraining
 from toy_run import draw_pictures, make_job
 
@@ -79,6 +80,15 @@ def test_open_pretraining__runs_a_stream_by_iterations(pictures: Path, tmp_path:
         (later,) = [next(epoch_batches(run, 0, 1))]
     assert torch.equal(later["image"], second["image"])
     assert not torch.equal(first["image"], second["image"])
+
+
+def test_open_pretraining__a_run_that_goes_on_remembers_its_gauges_and_nothing_else(
+    pictures: Path, tmp_path: Path
+) -> None:
+    found = pretrain(make_job(pictures, tmp_path / "run", epochs=2))
+    with open_pretraining(make_job(pictures, tmp_path / "run", epochs=3, resume=True)) as run:
+        assert [row["iteration"] for row in run.history] == [5, 10, 15, 20]
+        assert run.history[-1] == pytest.approx(dict(found.gauges))
 
 
 def test_completed__needs_no_gradient(pictures: Path, tmp_path: Path) -> None:

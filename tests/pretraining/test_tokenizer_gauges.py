@@ -7,8 +7,14 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from modelscope_beit.pretraining.codebook import Quantized
-from modelscope_beit.pretraining.tokenizer_gauges import TokenizerMeter, judge_tokenizer, perplexity, reachable_codes
+from modelscope_beit.pretraining.codebook import Codebook, Quantized
+from modelscope_beit.pretraining.tokenizer_gauges import (
+    TokenizerMeter,
+    judge_tokenizer,
+    perplexity,
+    reachable_codes,
+    remembered_gauges,
+)
 from modelscope_beit.pretraining.vq_kd import Tokenized
 from modelscope_beit.settings.tokenizer import CodebookSettings, TokenizerSettings
 from tiny_tokenizer import tiny_settings, unit
@@ -88,6 +94,30 @@ def test_judge_tokenizer__goes_on_and_says_why() -> None:
 def test_judge_tokenizer__stops_and_says_why_first(history: list, why: str) -> None:
     verdict = judge_tokenizer(SETTINGS, history)
     assert not verdict.goes_on and why in verdict.reasons[0]
+
+
+def test_remembered_gauges__are_of_the_latest_steps() -> None:
+    """One of 40 codes is chosen in every step, one only in the first; a memory of 20 steps forgets the latter."""
+    book = Codebook(CodebookSettings(num_codes=40, code_width=4, decay=0.95, start="random"))
+    assert remembered_gauges(book) == {}
+    vector = torch.ones(1, 50, 4)
+    for step in range(300):
+        numbers = torch.full((1, 50), 3)
+        numbers[0, 0] = 7 if step == 0 else 9 if step % 10 == 0 else 3
+        book.learn([Quantized(numbers, vector, vector, torch.zeros(()))], seed=0)
+    found = remembered_gauges(book)
+    assert found["codes_used"] == 2 and found["code_use"] == pytest.approx(5)
+    assert found["patches_measured"] == pytest.approx(50 * 20, rel=1e-3)
+    assert 1.0 < found["code_perplexity"] < 1.1
+
+
+def test_judge_tokenizer__of_a_stream_goes_by_what_was_measured_in_training() -> None:
+    streamed = {"train_cosine": 0.8, "train_constant_cosine": 0.4, "codes_used": 950.0, "patches_measured": 1e5}
+    streamed |= {"code_perplexity": 600.0}
+    verdict = judge_tokenizer(SETTINGS, [streamed | {"train_cosine": 0.5}, streamed])
+    assert verdict.goes_on and "0.800 on the pictures of training" in verdict.reasons[0]
+    assert not judge_tokenizer(SETTINGS, [streamed | {"train_cosine": 0.42}]).goes_on
+    assert not judge_tokenizer(SETTINGS, [streamed | {"codes_used": 9.0}]).goes_on
 
 
 def test_judge_tokenizer__asks_for_no_more_codes_than_so_many_patches_can_reach() -> None:

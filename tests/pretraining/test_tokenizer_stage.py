@@ -129,6 +129,20 @@ def test_network__in_evaluation_leaves_nothing_to_learn_from() -> None:
     assert made.network.learned_from == []
 
 
+def test_gauges__without_pictures_set_aside_tell_how_codes_were_used_in_training() -> None:
+    made = stage()
+    loss, measured = made.network(made.complete(batch()))
+    targets = F.normalize(made.complete(batch())["targets"].double(), dim=-1).flatten(0, 1)
+    best = F.normalize(targets.mean(dim=0), dim=0)
+    assert measured["constant_cosine"].item() == pytest.approx(float((targets @ best).mean()), rel=1e-5)
+    chosen = {int(number) for found in made.network.learned_from for number in found.numbers.flatten()}
+    made.after_step(1)
+    found = made.gauges([])
+    assert found["codes_used"] == len(chosen) and found["patches_measured"] == pytest.approx(64, rel=1e-5)
+    history = [{"iteration": 1.0, "train_cosine": 0.9, "train_constant_cosine": 0.5} | found]
+    assert "Nothing was measured" not in made.gate(history).reasons[0]
+
+
 def test_no_decay__names_tokens_and_positions_of_both_transformers() -> None:
     made = stage()
     exempt = {name for name, _ in made.network.named_parameters() if any(key in name for key in made.no_decay)}
