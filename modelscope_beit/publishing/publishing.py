@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from modelscope_beit import __version__, names
 from modelscope_beit.errors import PublishingError
-from modelscope_beit.publishing.staged_folder import StagedFolder, files_below
+from modelscope_beit.publishing.staged_folder import StagedFolder, digests_below
 from modelscope_beit.publishing.uploading import Uploaded, upload
 
 
@@ -46,8 +46,8 @@ def refuse_unless_right(staged: StagedFolder) -> None:
         raise PublishingError(
             "\n- ".join([f"{staged.folder} was not sent to {staged.destination}, because checks failed:", *failed])
         )
-    now = files_below(staged.folder)
-    changed = sorted(name for name in now.keys() | staged.files.keys() if now.get(name) != staged.files.get(name))
+    now, then = digests_below(staged.folder), staged.digests
+    changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
     if changed:
         raise PublishingError(
             f"{staged.folder} is no longer what was checked: {', '.join(changed[:5])} changed. Nothing was sent; "

@@ -25,7 +25,7 @@ from modelscope_beit.publishing.front_matter import OTHER_LICENSE, FrontMatter
 from modelscope_beit.publishing.measured import Measured, read_measured
 from modelscope_beit.publishing.model_files import ModelFiles, write_modelscope_files, write_transformers_files
 from modelscope_beit.publishing.source import CARD_MARK, Source, read_source
-from modelscope_beit.publishing.staged_folder import Check, StagedFolder, files_below
+from modelscope_beit.publishing.staged_folder import Check, StagedFolder, digests_below, files_below
 from modelscope_beit.publishing.usage_code import Usage, run_usage
 from modelscope_beit.settings.foreign_models import MmclsModelSettings, TimmModelSettings
 
@@ -82,9 +82,11 @@ def stage(
         facts = _write_all_but_card(found, unfinished, request)
         (unfinished / names.CARD_FILE).write_text(write_card(facts), encoding="utf-8")
     tell("checking the folder")
+    # Before the checks: what changes during them was not checked.
+    digests = digests_below(folder)
     tolerance = RESIZED_OTHERWISE if facts.model.differences else EXACT
     checks = check_folder(folder, destination, known_paths=known, tolerance=tolerance)
-    return StagedFolder(folder, destination, files_below(folder), (_check_usage(facts.usage), *checks))
+    return StagedFolder(folder, destination, files_below(folder), digests, (_check_usage(facts.usage), *checks))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from modelscope_beit.publishing.uploading import Uploaded
 def test_show_staged__lists_files_and_checks(capsys: pytest.CaptureFixture[str]) -> None:
     files = {"README.md": 1234, "resources/[x].png": 5}
     checks = (Check("code", "none found", True), Check("secrets", "a token", False))
-    show_staged(StagedFolder(Path("out"), Destination("modelscope", "me/pets"), files, checks))
+    show_staged(StagedFolder(Path("out"), Destination("modelscope", "me/pets"), files, {}, checks))
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines[:4] == ["out for modelscope:me/pets", "1,234 README.md", "5 resources/[x].png", "1,239 bytes in all"]
     assert lines[5:] == ["right code none found", "WRONG secrets a token", "Nothing was sent."]

@@ -18,7 +18,7 @@ from modelscope_beit.errors import PublishingError, SettingsError
 from modelscope_beit.plugin.trainer_pushing import STAGED, check_pushes, push_run
 from modelscope_beit.publishing import staging
 from modelscope_beit.publishing.destination import Destination
-from modelscope_beit.publishing.staged_folder import Check, StagedFolder, files_below
+from modelscope_beit.publishing.staged_folder import Check, StagedFolder, digests_below, files_below
 from modelscope_beit.settings.hub_push import HubPush
 
 GIVEN = "ms-11111111-2222-3333-4444-555555555555"
@@ -39,7 +39,8 @@ def copied_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def stage(source: Path, destination: Destination, folder: Path) -> StagedFolder:
         shutil.copytree(source / "output", folder, dirs_exist_ok=True)
-        return StagedFolder(folder, destination, files_below(folder), (Check("all", "well", True),))
+        checks = (Check("all", "well", True),)
+        return StagedFolder(folder, destination, files_below(folder), digests_below(folder), checks)
 
     monkeypatch.setattr(staging, "stage", stage)
 
