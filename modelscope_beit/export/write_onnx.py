@@ -20,10 +20,14 @@ _QUANTIZED = ["Conv", "Gemm", "MatMul"]
 _CALIBRATION_BATCH = 4
 
 
-def write_onnx(program: ExportedProgram, file: Path, *, opset: int, dynamic_size: bool) -> None:
+def write_onnx(
+    program: ExportedProgram, file: Path, *, opset: int, dynamic_size: bool, weights_beside: bool = False
+) -> None:
     """Writes an ONNX file: input "images" (batch, 3, H, W), output "logits" (batch, K), both float32.
 
     Weights beyond 2 GB lie in FILE.data beside it. Paths and line numbers of this machine are left out.
+    weights_beside: for a file that is soon forgotten: weights of any size lie in FILE.data, nothing is left out, and
+        they are in memory once where one file takes four times; a session maps them, too.
     Raises MissingPackageError without onnx and onnxscript, SettingsError for an opset that torch does not write.
     """
     onnx = require("onnx", extra="onnx", purpose="to write ONNX files")
@@ -39,12 +43,15 @@ def write_onnx(program: ExportedProgram, file: Path, *, opset: int, dynamic_size
             dynamic_shapes=(axis_names(dynamic_size=dynamic_size),),
             verbose=False,
         )
-    model = written.model_proto
-    (found,) = [one.version for one in model.opset_import if one.domain == ""]
+    found = written.model.opset_imports[""]
     if found != opset:
         raise SettingsError(
             f"torch {torch.__version__} writes this network in opset {found}, not in {opset}; ask for {found}."
         )
+    if weights_beside:
+        written.save(file, external_data=True)
+        return
+    model = written.model_proto
     # Each node says from which line of which file it comes.
     for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph):
         del part.metadata_props[:]

@@ -16,6 +16,7 @@ from modelscope_beit.export.targets import LOWEST_OPSET, TARGETS
 from modelscope_beit.export.write_onnx import quantize_onnx, write_onnx
 from modelscope_beit.export.write_openvino import write_openvino
 from modelscope_beit.network.classifier import Classifier
+from modelscope_beit.network.mapped_memory import give_back
 from modelscope_beit.settings.inference import RUNTIMES
 
 
@@ -40,7 +41,10 @@ def session_network(network: Classifier, backend: str, calibration: Sequence[np.
             "Use the backend torch."
         )
     with tempfile.TemporaryDirectory(prefix="beit-", ignore_cleanup_errors=True) as folder:
-        session = open_session(backend, _write(network, size, backend, calibration, Path(folder)))
+        file = _write(network, size, backend, calibration, Path(folder))
+        # The session has weights of its own; these are for pictures of other sizes only.
+        give_back(network.parameters())
+        session = open_session(backend, file)
     return ExportedNetwork(network.settings, session, size, is_multi_label=network.is_multi_label)
 
 
@@ -49,7 +53,7 @@ def _write(
 ) -> Path:
     program = exported_program(graph_module(network, half=False), torch.zeros(2, 3, *size), dynamic_size=False)
     file = folder / TARGETS["onnx"].file
-    write_onnx(program, file, opset=LOWEST_OPSET, dynamic_size=False)
+    write_onnx(program, file, opset=LOWEST_OPSET, dynamic_size=False, weights_beside=True)
     if calibration:
         source, file = file, folder / f"int8_{file.name}"
         quantize_onnx(source, file, calibration)

@@ -85,7 +85,7 @@ def measure_forms(
 ) -> list[FormSpeed]:
     """Returns what each form of a model gives on this processor, fp32 by torch first: the others are compared with it.
 
-    folder: a model folder. seconds: for each form and batch size, in three turns. on_step: told which form does what next.
+    folder: a model folder. seconds: for each form and batch size, in three turns. on_step: told which form does what.
     Only one form computes at a time, and all forms take turns, so that a busy machine is busy for all.
     Raises SettingsError for batch sizes or seconds below what can be measured, and what fp32 raises when it is opened.
     """

@@ -34,6 +34,19 @@ def test_write_onnx__says_nothing_of_this_machine(exported) -> None:
     assert str(helpers.ROOT).encode() not in content and b".py" not in content
 
 
+def test_write_onnx__weights_beside_are_the_same_ones(program, tmp_path) -> None:
+    whole, apart = tmp_path / "whole.onnx", tmp_path / "apart.onnx"
+    write_onnx(program, whole, opset=18, dynamic_size=False)
+    write_onnx(program, apart, opset=18, dynamic_size=False, weights_beside=True)
+    assert not whole.with_name("whole.onnx.data").exists()
+    assert apart.with_name("apart.onnx.data").stat().st_size > 0.8 * whole.stat().st_size
+    weights = [
+        {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(file).graph.initializer}
+        for file in (whole, apart)
+    ]
+    np.testing.assert_equal(*weights)
+
+
 def test_write_onnx__opset_that_torch_does_not_write(tmp_path) -> None:
     program = exported_program(torch.nn.Linear(4, 2), torch.randn(2, 4), dynamic_size=False)
     with pytest.raises(SettingsError, match="not in 999; ask for 18"):
