@@ -102,7 +102,7 @@ def _agrees(what: str, difference: Callable[[], float]) -> bool:
         with torch.inference_mode(False), torch.no_grad():
             found = difference()
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
-        why = str(error).splitlines()[0]
+        why = (str(error) or type(error).__name__).splitlines()[0]
     else:
         if found <= 1:
             return True

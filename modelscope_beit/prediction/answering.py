@@ -117,7 +117,9 @@ def shipped_pictures() -> list[Path]:
 
 
 def _ranges(network: Classifier, calibration: str | Sequence[Any], prepare: Prepare) -> dict[str, Range] | None:
-    if not calibration or not isinstance(network, BeitClassifier):
+    # Others, and those on a GPU, refuse int8 by torch themselves.
+    on_processor = all(weight.device.type == "cpu" for weight in network.parameters())
+    if not calibration or not isinstance(network, BeitClassifier) or not on_processor:
         return None
     exact = inference_form(network)
     assert isinstance(exact, InferenceForm)

@@ -97,7 +97,7 @@ class Choice:
         return (
             f"auto: {self.form}, {found.images_per_second / exact.images_per_second:.2f} times as fast "
             f"as fp32 by torch ({told} images/s); logits differ by at most {found.largest:.3g}, rms {found.rms:.2g} "
-            f"({100 * found.rms / found.spread:.2g} % of their spread); the best class is the same for "
+            f"({100 * found.rms / (found.spread or 1):.2g} % of their spread); the best class is the same for "
             f"{100 * found.top1:.0f} % of {self.num_pictures} pictures"
         )
 
@@ -144,6 +144,8 @@ def _measure(question: Question, batch_size: int) -> Choice:
             continue
         found, ratio = logits_of(network), _speed_to(network, exact, batch)
         measured[form.name] = _compared(found, wanted, batch_size / of_exact * ratio)
+        # Before the next one is built: a name would keep it.
+        del network
     return Choice(_best(measured, question.precision), measured, len(same_size))
 
 

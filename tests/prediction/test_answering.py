@@ -1,5 +1,7 @@
 """The embedded network, its real pictures, and every way to answer; the plain classifier is the oracle."""
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,12 @@ def test_open_answering__opens_a_folder(tiny_model_folder: Path) -> None:
 def test_answering_model__refuses_a_folder_without_pictures(model: OpenedModel, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="have no picture"):
         answering_model(model, InferenceSettings("int8", calibration=str(tmp_path)), batch_size=8)
+
+
+def test_answering_model__says_before_calibrating_that_int8_is_for_the_processor(model: OpenedModel) -> None:
+    elsewhere = replace(model, network=deepcopy(model.network).to("meta"))
+    with pytest.raises(SettingsError, match="not on meta"):
+        answering_model(elsewhere, InferenceSettings("int8", calibration=shipped_pictures()), batch_size=8)
 
 
 def test_answering_model__refuses_an_exported_network(model: OpenedModel) -> None:

@@ -1,6 +1,8 @@
 """Speeds are made up, so that it is known what must be chosen; agreement is measured on real forms."""
 
 import json
+import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -13,7 +15,7 @@ from modelscope_beit.errors import SettingsError
 from modelscope_beit.model_folder.opening import OpenedModel, open_model
 from modelscope_beit.network.precision import form_in
 from modelscope_beit.prediction import form_choice as module
-from modelscope_beit.prediction.form_choice import Form, Measured, Question, cache_folder, choose_form
+from modelscope_beit.prediction.form_choice import Choice, Form, Measured, Question, cache_folder, choose_form
 from modelscope_beit.settings.inference import AUTO, TORCH
 
 
@@ -86,6 +88,29 @@ def test_choose_form__asks_again_for_other_weights_and_pictures(
     torch.save(weights, model.folder / "pytorch_model.pt")
     choose_form(question, model.folder, batch_size=8)
     assert len(passes) == 39
+
+
+def test_choose_form__holds_one_form_beside_the_exact_one(
+    question: Question, model: OpenedModel, passes: list[int]
+) -> None:
+    alive: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+    counts = []
+
+    def counted(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+        counts.append(len(alive))
+        network = build()
+        alive.add(network)
+        return network
+
+    forms = tuple(replace(form, build=partial(counted, form.build)) for form in (*question.forms, *question.forms))
+    choose_form(replace(question, forms=forms), model.folder, batch_size=8)
+    assert counts == [0, 0, 0, 0]
+
+
+def test_choice__of_a_network_that_says_nothing_yet() -> None:
+    """A fresh head of zeros: all logits are equal."""
+    measured = {name: Measured(speed, 0.0, 0.0, 0.0, 1.0) for name, speed in (("fp32", 1.0), ("bf16", 2.0))}
+    assert "2.00 times as fast" in str(Choice("bf16", measured, 20))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"measured": {}}', '{"measured": {"fp32": {"rms": 0}}}'])
