@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", choices=list(ARCHITECTURES), help="of the network (default: base)")
     add("--image-size", type=int, metavar="PIXELS", help="side of the crops (default: 224)")
     add("--patch-size", type=int, metavar="PIXELS", help="side of a patch (default: 16)")
-    add("--num-codes", type=int, metavar="K", help="codes of the tokenizer (default: 8192)")
+    add("--num-codes", type=int, metavar="K", help="codes of the tokenizer (default: as many as it has)")
     add(
         "--drop-path",
         type=float,

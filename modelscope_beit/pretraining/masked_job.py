@@ -1,6 +1,6 @@
 """The stage of masked image modelling out of its settings and a tokenizer, checked to fit together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,14 +30,23 @@ class MaskedSources:
 
 
 def masked_stage(
-    settings: MaskedPretrainingSettings, sources: MaskedSources, *, seed: int, process: int = 0
+    settings: MaskedPretrainingSettings,
+    sources: MaskedSources,
+    *,
+    seed: int,
+    process: int = 0,
+    takes_num_codes: bool = False,
 ) -> MaskedStage:
     """Returns the stage, its network fresh by the seed or with the weights of the start.
 
-    process: number of the process, which writes a part of the codes of its own.
+    process: number of the process, which writes a part of the codes of its own. takes_num_codes: as many codes are
+    guessed as the tokenizer has, whatever the settings say.
     Raises SettingsError if tokenizer and network do not fit together, CheckpointError for a file.
     """
     tokenizer = open_tokenizer(sources.tokenizer)
+    if takes_num_codes:
+        num_codes = tokenizer.settings.codebook.num_codes
+        settings = replace(settings, model=replace(settings.model, num_visual_tokens=num_codes))
     _check(settings, tokenizer.settings, sources.tokenizer)
     if sources.start is None:
         with torch.random.fork_rng(devices=[]):

@@ -113,7 +113,13 @@ def _masked_stage(settings: PretrainingConfiguration, rank: int) -> tuple[Stage,
         None if paths.codes is None else Path(paths.codes).expanduser(),
     )
     verdict = read_gate(sources.tokenizer) if sources.tokenizer.is_dir() else None
-    stage = masked_stage(settings.masked, sources, seed=settings.run.seed, process=rank)
+    stage = masked_stage(
+        settings.masked,
+        sources,
+        seed=settings.run.seed,
+        process=rank,
+        takes_num_codes=not settings.has_num_codes,
+    )
     if verdict is None or verdict.goes_on:
         return stage, ()
     return stage, (f"The gate of {sources.tokenizer} said stop: {verdict.reasons[0] if verdict.reasons else ''}",)

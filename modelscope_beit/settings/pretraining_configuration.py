@@ -34,8 +34,8 @@ PUBLISHED_RUNS: dict[StageName, PretrainingRun] = {
     ),
     MASKED: PretrainingRun(),
 }
-# Of the run, in masked image modelling: 10 of 300 epochs.
-_WARM_UP_SHARE = 1 / 30
+# In masked image modelling: 10 of 300 epochs, and 10 of 1600.
+_RUN_OF_ONE_WARM_UP = 30
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class PretrainingConfiguration:
     """A whole configuration, checked.
 
     tokenizer and teaching are there in the first stage, masked and sources in the second. has_target_width: whether
-    the configuration says how wide the teacher's features are; else the teacher tells.
+    the configuration says how wide the teacher's features are; else the teacher tells. has_num_codes: whether it says
+    how many codes are guessed; else the tokenizer tells.
     """
 
     stage: StageName
@@ -89,6 +90,7 @@ class PretrainingConfiguration:
     has_target_width: bool = False
     masked: MaskedPretrainingSettings | None = None
     sources: MaskedSources | None = None
+    has_num_codes: bool = False
 
 
 def read_pretraining(
@@ -97,7 +99,7 @@ def read_pretraining(
     """Returns what a configuration says.
 
     Without a learning rate or a warm-up, that of a tokenizer is as settings.tokenizer_recipe says; masked image
-    modelling has its warm-up in a thirtieth of the run, as published.
+    modelling has its warm-up in a thirtieth of the run, but in no more than 10 epochs, as published.
     where: the file or object it came from, for messages. Raises SettingsError that lists what is wrong in the first
     section in which anything is.
     """
@@ -120,12 +122,14 @@ def read_pretraining(
             teaching=settings_from(rest, TokenizerStageSettings, where=where),
             has_target_width="target_width" in section,
         )
-    masked = masked_settings_from(_section(content, "masked", where), where)
+    section = _section(content, "masked", where)
+    masked = masked_settings_from(section, where)
     sources = settings_from(_section(content, "sources", where), MaskedSources, where=f"{where}, sources")
     pictures, rest = _pictures(content, where)
     if rest:
         settings_from(rest, Pictures, where=where)
-    return PretrainingConfiguration(MASKED, pictures, run, masked=masked, sources=sources)
+    has_num_codes = "num_visual_tokens" in section
+    return PretrainingConfiguration(MASKED, pictures, run, masked=masked, sources=sources, has_num_codes=has_num_codes)
 
 
 def read_run(section: Mapping[str, object], stage: StageName, where: str, num_processes: int) -> PretrainingRun:
@@ -135,7 +139,9 @@ def read_run(section: Mapping[str, object], stage: StageName, where: str, num_pr
         if (count := given.get(length)) is not None:
             given.setdefault(other, None)
             if type(count) is int:
-                given.setdefault(f"warm_up_{length}", int(_WARM_UP_SHARE * count))
+                share = count // _RUN_OF_ONE_WARM_UP
+                most = PUBLISHED_RUNS[MASKED].warm_up_epochs if length == "epochs" else share
+                given.setdefault(f"warm_up_{length}", min(share, most))
     return settings_from(mapping_of(PUBLISHED_RUNS[stage]) | given, PretrainingRun, where=f"{where}, run")
 
 

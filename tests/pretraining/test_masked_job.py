@@ -55,6 +55,13 @@ def test_masked_stage__tells_all_that_does_not_fit_the_tokenizer(tokenizer):
     assert "it has 24 codes, but masked.num_visual_tokens is 8192: set it to 24" in message
 
 
+def test_masked_stage__takes_the_number_of_codes_from_the_tokenizer(tokenizer):
+    settings = tiny_masked()
+    settings = replace(settings, model=replace(settings.model, num_visual_tokens=8192))
+    stage = masked_stage(settings, MaskedSources(tokenizer), seed=0, takes_num_codes=True)
+    assert stage.model.lm_head.out_features == stage.settings.model.num_visual_tokens == 24
+
+
 def test_masked_stage__another_patch_size_with_a_view_of_its_own(tokenizer, photographs):
     settings = tiny_masked(image_size=(64, 64), patch_size=16)
     settings = replace(settings, views=ViewSettings(code_size=(32, 32)))

@@ -64,6 +64,18 @@ def test_open_pretraining_job__opens_masked_image_modelling(pictures: Path, toke
     assert job.output_configuration["task"] == "image-classification", "what beit train opens"
 
 
+def test_open_pretraining_job__guesses_as_many_codes_as_the_tokenizer_has_unless_told(
+    pictures: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    content = {"stage": "masked", "data": str(pictures), "sources": {"tokenizer": str(tokenizer)}}
+    silent = {name: value for name, value in TINY_MASKED.items() if name != "num_visual_tokens"}
+    job = open_pretraining_job(content | {"masked": silent}, place(tmp_path / "run"), where="f")
+    assert isinstance(job.stage, MaskedStage) and job.stage.model.lm_head.out_features == 24
+    with pytest.raises(SettingsError, match="it has 24 codes, but masked.num_visual_tokens is 8192: set it to 24"):
+        told = silent | {"num_visual_tokens": 8192}
+        open_pretraining_job(content | {"masked": told}, place(tmp_path / "run"), where="f")
+
+
 def test_open_pretraining_job__warns_where_the_gate_before_said_stop(
     pictures: Path, tokenizer: Path, tmp_path: Path
 ) -> None:

@@ -51,7 +51,9 @@ def test_read_pretraining__one_length_is_enough(
 
 
 def test_read_pretraining__warm_up_keeps_its_share_of_other_lengths() -> None:
-    assert read_pretraining(MASKED_CONTENT | {"run": {"epochs": 1500}}, "f").run.warm_up_epochs == 50
+    assert read_pretraining(MASKED_CONTENT | {"run": {"epochs": 90}}, "f").run.warm_up_epochs == 3
+    published = [read_pretraining(MASKED_CONTENT | {"run": {"epochs": epochs}}, "f").run for epochs in (300, 1600)]
+    assert [run.warm_up_epochs for run in published] == [10, 10]
     assert read_pretraining(TOKENIZER_CONTENT | {"run": {"epochs": 20}}, "f").run.warm_up_epochs == 2
 
 
