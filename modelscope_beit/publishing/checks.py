@@ -15,6 +15,7 @@ from modelscope_beit.publishing.front_matter import missing_keys
 from modelscope_beit.publishing.local_paths import find_local_paths
 from modelscope_beit.publishing.secrets import secrets_in_json, secrets_in_text
 from modelscope_beit.publishing.self_contained import (
+    ALLOW_REMOTE,
     CODE_KEYS,
     EXTRAS,
     REQUIREMENTS_FILE,
@@ -52,8 +53,7 @@ def check_folder(
     known_paths: local paths that none of its texts may hold, besides those that look like one.
     tolerance: largest difference between a golden score and the one that the folder gives in a new interpreter.
     """
-    configuration = folder / names.CONFIGURATION_FILE
-    self_contained = configuration.is_file() and bool(_configuration(folder).get("allow_remote"))
+    self_contained = bool(_configuration(folder).get(ALLOW_REMOTE))
     return [
         check_answers(folder, destination, self_contained=self_contained, tolerance=tolerance),
         check_front_matter(folder, destination),
@@ -138,9 +138,9 @@ def check_code(folder: Path, *, self_contained: bool) -> Check:
             found.append(f"{name}: a file of code")
         elif "requirement" in name and not is_wrapper:
             found.append(f"{name}: makes ModelScope install packages")
-    if not self_contained and (folder / names.CONFIGURATION_FILE).is_file():
-        asked = [key for key in CODE_KEYS if _configuration(folder).get(key)]
-        found += [f"{names.CONFIGURATION_FILE}: asks for code by {key!r}" for key in asked]
+    allowed = ALLOW_REMOTE if self_contained else None
+    asked = [key for key, value in _configuration(folder).items() if key in CODE_KEYS and value and key != allowed]
+    found += [f"{names.CONFIGURATION_FILE}: asks for code by {key!r}" for key in asked]
     advice = "Remove it; weights are to be tensors and plain values."
     checked = _none_found("code", found, advice)
     if checked.is_right and self_contained:
@@ -171,6 +171,7 @@ def _complaints(pickle: Path, name: str) -> list[str]:
 
 
 def _configuration(folder: Path) -> dict[str, object]:
+    """Returns configuration.json; empty if there is none that can be read, which the golden answers then show."""
     try:
         content = json.loads((folder / names.CONFIGURATION_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from modelscope_beit.publishing.secrets import is_secret_variable
+
 # Nothing listens there, so that whoever asks the hub gets an error at once: what runs here is to be opened from disk.
 _NO_HUB = "http://127.0.0.1:9"
 _OFFLINE = {
@@ -37,10 +39,10 @@ def run_python(code: str, *arguments: str, folder: Path) -> Finished:
     """Runs Python code in a new interpreter, with `folder` as its working folder, and returns what came of it.
 
     arguments: sys.argv[1:] of the program.
-    Tokens in the environment are not handed on. A program that takes longer than half an hour is ended; its status is
+    Tokens, keys and passwords in the environment are not handed on. A program that takes longer than half an hour is ended; its status is
     then -1.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.endswith(("TOKEN", "API_KEY"))}
+    environment = {name: value for name, value in os.environ.items() if not is_secret_variable(name)}
     # What is installed is found anyway; a checkout is found by its place, as this process has found it.
     home = Path(__file__).parents[2]
     places = [str(home)] if home.name not in ("site-packages", "dist-packages") else []

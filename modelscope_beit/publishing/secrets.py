@@ -27,16 +27,21 @@ _SECRET_KEY = re.compile(
     r"(?i)(?!(?:cls|mask|pad|bos|eos|unk|sep)_token$)(?:.*[_-])?"
     r"(?:token|api_?key|access_?key|secret(?:_?key)?|password|passwd|credentials?)"
 )
-_SECRET_VARIABLE = re.compile(r"(?:TOKEN|SECRET|API_KEY|ACCESS_KEY|PASSWORD)$")
+_SECRET_VARIABLE = re.compile(r"(?i)(?:TOKEN|SECRET|API_?KEY|ACCESS_?KEY|PASSWORD)$")
 # A shorter value of a variable may be a word like any other.
 _SHORTEST_VALUE = 12
+
+
+def is_secret_variable(name: str) -> bool:
+    """Tells whether an environment variable of that name holds a secret, as names go."""
+    return _SECRET_VARIABLE.search(name) is not None
 
 
 def secrets_in_text(text: str) -> list[str]:
     """Returns what was found, in words, with the first characters of each; the secret itself is never told."""
     found = [f"{what} ({_shown(match[0])})" for what, look in _PATTERNS.items() for match in re.finditer(look, text)]
     for name, value in os.environ.items():
-        if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST_VALUE and value in text:
+        if is_secret_variable(name) and len(value) >= _SHORTEST_VALUE and value in text:
             found.append(f"the value of the environment variable {name}")
     return list(dict.fromkeys(found))
 

@@ -125,6 +125,9 @@ def test_check_code__lets_only_the_wrapper_pass_as_it_was_written(staged: Path) 
     loose = check_code(staged, self_contained=False)
     for name in ("ms_wrapper.py", "requirements.txt", "'allow_remote'"):
         assert name in loose.finding
+    (staged / "configuration.json").write_text('{"allow_remote": true, "plugins": ["somebody-s"]}')
+    found = check_code(staged, self_contained=True)
+    assert not found.is_right and "'plugins'" in found.finding and "'allow_remote'" not in found.finding
     with (staged / "ms_wrapper.py").open("a") as file:
         file.write("print(1)\n")
     (staged / "config.py").write_text("model = 1\n")

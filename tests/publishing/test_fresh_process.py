@@ -12,7 +12,8 @@ from modelscope_beit.publishing.fresh_process import run_python
 
 def test_run_python__has_no_token_and_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", "secret")
-    monkeypatch.setenv("SOME_API_KEY", "secret")
+    for name in ("SOME_API_KEY", "some_token", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "CLIENT_SECRET"):
+        monkeypatch.setenv(name, "secret")
     code = "import json, os, sys; print(json.dumps([dict(os.environ), sys.argv[1:], os.getcwd()]))"
     done = run_python(code, "中 文", folder=tmp_path)
     environment, arguments, place = json.loads(done.output)
