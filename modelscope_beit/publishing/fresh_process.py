@@ -39,8 +39,8 @@ def run_python(code: str, *arguments: str, folder: Path) -> Finished:
     """Runs Python code in a new interpreter, with `folder` as its working folder, and returns what came of it.
 
     arguments: sys.argv[1:] of the program.
-    Tokens, keys and passwords in the environment are not handed on. A program that takes longer than half an hour is ended; its status is
-    then -1.
+    Tokens, keys and passwords in the environment are not handed on. A program that takes longer than half an hour is
+    ended; its status is then -1.
     """
     environment = {name: value for name, value in os.environ.items() if not is_secret_variable(name)}
     # What is installed is found anyway; a checkout is found by its place, as this process has found it.
