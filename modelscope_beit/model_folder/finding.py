@@ -11,6 +11,9 @@ EMBEDDED = "embedded"
 # Owner and name, one slash: no local path with a leading dot, slash, tilde or drive letter looks like it.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
+# A file of weights, of an export or of settings; names of hub models have points too, before numbers.
+_FILE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".npz", ".onnx", ".xml", ".json", ".py")
+
 
 def find_model_folder(model: str | Path | None = None) -> Path:
     """Returns the folder of a model.
@@ -27,8 +30,21 @@ def find_model_folder(model: str | Path | None = None) -> Path:
 
 
 def looks_like_hub_id(model: str | Path) -> bool:
-    """Tells whether a text is an "owner/name" for which nothing of that name exists here."""
-    return isinstance(model, str) and bool(_HUB_ID.fullmatch(model)) and not Path(model).exists()
+    """Tells whether a text is an "owner/name" that means nothing here: neither it nor a folder "owner" exists.
+
+    So that a path with a mistake in it is told at once, and not after the hub was asked for it.
+    """
+    if not isinstance(model, str) or not _HUB_ID.fullmatch(model) or Path(model).exists():
+        return False
+    return model in (names.HUB_BASE, names.HUB_LARGE) or _why_a_path(model) is None
+
+
+def _why_a_path(model: str) -> str | None:
+    """Returns why an "owner/name" that does not exist is meant as a path here; None if nothing says so."""
+    path = Path(model)
+    if path.suffix.lower() in _FILE_SUFFIXES:
+        return f"files are named *{path.suffix}"
+    return f"there is a folder {path.parent}" if path.parent.is_dir() else None
 
 
 def _what_to_do(model: str, folder: Path) -> str:
@@ -41,6 +57,12 @@ def _what_to_do(model: str, folder: Path) -> str:
         return (
             f"There is no folder {model} here. If it is an id of the ModelScope hub, download it first "
             f"(modelscope download --model {model} --local_dir FOLDER) and give that folder."
+        )
+    if _HUB_ID.fullmatch(model) and (why := _why_a_path(model)) is not None:
+        return (
+            f"There is no {model} in {Path.cwd()}. The hub was not asked for it, because {why}. If it is an id of the "
+            f"ModelScope hub, download it first (modelscope download --model {model} --local_dir FOLDER) and give that "
+            "folder."
         )
     return (
         f"There is no model folder {folder} (looked in {Path.cwd()}). Give a folder with {names.CONFIGURATION_FILE}, "

@@ -29,6 +29,8 @@ def test_local_path__what_lies_here_goes_before_the_hub(tmp_path, monkeypatch):
     assert local_path("out/best").resolve() == tmp_path / "out" / "best"
     with pytest.raises(ModelFolderError, match="There is no model folder"):
         local_path("./out/worst")
+    with pytest.raises(ModelFolderError, match="There is no out/worst .*because there is a folder out"):
+        local_path("out/worst")
 
 
 def test_local_path__of_a_run_is_the_model_that_it_wrote(tmp_path):

@@ -47,6 +47,19 @@ def test_find_model_folder__nothing(tmp_path):
 def test_looks_like_hub_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out" / "best").mkdir(parents=True)
-    assert looks_like_hub_id(names.HUB_LARGE)
+    (tmp_path / "damo").mkdir()
+    for hub_id in (names.HUB_LARGE, "owner/name", "timm/beitv2_base_patch16_224.in1k_ft_in22k", "a/v1.5"):
+        assert looks_like_hub_id(hub_id)
     for other in ("out/best", "./out/x", "/abs/x", "a/b/c", "a", "~/x", "../x", "a/../b", "C:\\x/y", tmp_path):
         assert not looks_like_hub_id(other)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"), [("photos/model", "there is a folder photos"), ("runs/best.ONNX", r"files are named \*.ONNX")]
+)
+def test_find_model_folder__a_path_with_a_mistake_is_no_hub_id(tmp_path, monkeypatch, model, why):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    assert not looks_like_hub_id(model)
+    with pytest.raises(ModelFolderError, match=f"There is no {model} in(.|\n)*not asked for it, because {why}"):
+        find_model_folder(model)
