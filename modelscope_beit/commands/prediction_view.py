@@ -20,7 +20,8 @@ _BAR_CELLS = 20
 def prediction_table(predictions: Iterable[Prediction]) -> Table:
     """Returns a table with a row per picture: its name, best class, a bar, its probability, and the runners-up.
 
-    A picture of none of the classes, as calibrated models may say, is "unknown", and its best class a runner-up.
+    A picture of none of the classes, as calibrated models may say, is "unknown", without a bar and a probability: those
+    of its best class are of that alone, which is a runner-up.
     File names and labels are shown as they are, whatever brackets they contain; long ones are wrapped, not cut.
     """
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -34,14 +35,18 @@ def prediction_table(predictions: Iterable[Prediction]) -> Table:
         if prediction.error is not None:
             table.add_row(picture, Text(prediction.error, style="red"))
             continue
-        (label, score), *others = zip(prediction.labels, prediction.scores, strict=True)
-        bar = ProgressBar(total=1.0, completed=score, width=_BAR_CELLS)
+        told = list(zip(prediction.labels, prediction.scores, strict=True))
         if prediction.is_unknown:
-            others.insert(0, (label, score))
-        runners_up = Group(*(Text(f"{score:.1%} {label}") for label, score in others))
-        said = Text(UNKNOWN, style="yellow") if prediction.is_unknown else Text(label, style="bold")
-        table.add_row(picture, said, bar, f"{score:.1%}", runners_up)
+            table.add_row(picture, Text(UNKNOWN, style="yellow"), "", "", _runners_up(told))
+            continue
+        (label, score), *others = told
+        bar = ProgressBar(total=1.0, completed=score, width=_BAR_CELLS)
+        table.add_row(picture, Text(label, style="bold"), bar, f"{score:.1%}", _runners_up(others))
     return table
+
+
+def _runners_up(told: Iterable[tuple[str, float]]) -> Group:
+    return Group(*(Text(f"{score:.1%} {label}") for label, score in told))
 
 
 def prediction_line(prediction: Prediction) -> str:
