@@ -4,6 +4,7 @@ Only crops that come again are worth to be kept: see ViewSettings.num_crops.
 """
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,27 +26,23 @@ def key_of(pixels: Tensor) -> Tensor:
 class CodeCache:
     """Codes (P,) of crops, below a folder named after the tokenizer.
 
-    Each process appends to a file of its own, and finds what all had written when it began. A row that a killed process
-    left half written is cut off.
+    Each cache appends to a file of its own, and finds what all had written when it began: so any number of processes
+    and runs may share a folder. A row that a killed process left half written is passed over.
     """
 
-    def __init__(self, folder: Path, tokenizer: str, *, num_patches: int, num_codes: int, process: int = 0) -> None:
+    def __init__(self, folder: Path, tokenizer: str, *, num_patches: int, num_codes: int) -> None:
         """Opens the cache.
 
-        tokenizer: a digest of its weights. num_patches, num_codes: P, and how many codes there are. process: number
-        of the one that this is. Raises TrainingError if the folder cannot be written.
+        tokenizer: a digest of its weights. num_patches, num_codes: P, and how many codes there are.
+        Raises TrainingError if the folder cannot be made or read.
         """
         self.folder = folder / tokenizer.replace(":", "-")
         codes = "<u2" if num_codes <= 1 << 16 else "<u4"
         self._row = np.dtype([("key", f"V{KEY_BYTES}"), ("codes", codes, (num_patches,))])
-        self._own = self.folder / f"{process}.codes"
+        self._own = self.folder / f"{uuid.uuid4().hex}.codes"
         self._places: dict[bytes, tuple[np.ndarray, int]] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._own.touch()
-            whole = self._own.stat().st_size // self._row.itemsize
-            with self._own.open("rb+") as file:
-                file.truncate(whole * self._row.itemsize)
             for path in sorted(self.folder.glob("*.codes")):
                 self._read(path)
         except OSError as error:

@@ -4,6 +4,7 @@ Only fixed crops come again, so only these are worth to be kept; a random crop w
 """
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,22 +21,23 @@ _KEY_BYTES = 32
 class FeatureCache:
     """Features (P, E) of crops, below a folder of their teacher's digest.
 
-    Every process writes two files of its own, keys and features, and finds what all had written when it began. What a
-    killed process left half written is passed over.
+    Every cache writes two files of its own, keys and features, and finds what all had written when it began: so any
+    number of processes and runs may share a folder. What a killed process left half written is passed over.
     """
 
-    def __init__(self, folder: Path, teacher: Teacher, *, process: int = 0) -> None:
-        """Raises TrainingError if the folder cannot be written."""
+    def __init__(self, folder: Path, teacher: Teacher) -> None:
+        """Raises TrainingError if the folder cannot be made or read."""
         self._shape = (teacher.grid[0] * teacher.grid[1], teacher.width)
         self._bytes = 2 * self._shape[0] * self._shape[1]
         self.folder = folder / teacher.digest()
-        self._keys, self._features = (self.folder / f"{process}.{kind}" for kind in ("keys", "features"))
+        own = uuid.uuid4().hex
+        self._keys, self._features = (self.folder / f"{own}.{kind}" for kind in ("keys", "features"))
+        self._own_rows = 0
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._places: dict[bytes, tuple[Path, int]] = {}
             for keys in sorted(self.folder.glob("*.keys")):
                 self._read(keys)
-            self._own_rows = self._cut_to_whole_rows()
         except OSError as error:
             raise self._unusable(error) from error
         self._maps: dict[Path, np.memmap] = {}
@@ -83,17 +85,6 @@ class FeatureCache:
         whole = min(len(content) // _KEY_BYTES, features.stat().st_size // self._bytes if features.exists() else 0)
         for number in range(whole):
             self._places[content[number * _KEY_BYTES : (number + 1) * _KEY_BYTES]] = (features, number)
-
-    def _cut_to_whole_rows(self) -> int:
-        """Cuts this process's files to what is whole in both, and returns how many rows that are."""
-        sizes = ((self._keys, _KEY_BYTES), (self._features, self._bytes))
-        for file, _ in sizes:
-            file.touch()
-        rows = min(file.stat().st_size // size for file, size in sizes)
-        for file, size in sizes:
-            with file.open("r+b") as opened:
-                opened.truncate(rows * size)
-        return rows
 
     def _unusable(self, error: OSError) -> TrainingError:
         return TrainingError(

@@ -34,13 +34,11 @@ def masked_stage(
     sources: MaskedSources,
     *,
     seed: int,
-    process: int = 0,
     takes_num_codes: bool = False,
 ) -> MaskedStage:
     """Returns the stage, its network fresh by the seed or with the weights of the start.
 
-    process: number of the process, which writes a part of the codes of its own. takes_num_codes: as many codes are
-    guessed as the tokenizer has, whatever the settings say.
+    takes_num_codes: as many codes are guessed as the tokenizer has, whatever the settings say.
     Raises SettingsError if tokenizer and network do not fit together, CheckpointError for a file.
     """
     tokenizer = open_tokenizer(sources.tokenizer)
@@ -62,7 +60,6 @@ def masked_stage(
             file_digest(find_tokenizer_file(sources.tokenizer)),
             num_patches=rows * columns,
             num_codes=settings.model.num_visual_tokens,
-            process=process,
         )
     return MaskedStage(settings, model, tokenizer, cache=cache)
 

@@ -60,9 +60,9 @@ def open_pretraining_job(
     source = settings.pictures
     found = pictures or open_pictures(source.data, stream=source.stream, rank=rank, world_size=world_size)
     if settings.tokenizer is not None:
-        stage, notes = _tokenizer_stage(settings, rank, find_model)
+        stage, notes = _tokenizer_stage(settings, find_model)
     else:
-        stage, notes = _masked_stage(settings, rank)
+        stage, notes = _masked_stage(settings)
     return PretrainingJob(
         stage=stage,
         recipe=settings.run,
@@ -80,7 +80,7 @@ def open_pretraining_job(
 
 
 def _tokenizer_stage(
-    settings: PretrainingConfiguration, rank: int, find_model: Callable[[str], Path] | None
+    settings: PretrainingConfiguration, find_model: Callable[[str], Path] | None
 ) -> tuple[Stage, tuple[str, ...]]:
     teaching, sizes = settings.teaching, settings.tokenizer
     assert teaching is not None and sizes is not None, "the first stage has both"
@@ -99,12 +99,12 @@ def _tokenizer_stage(
     cache = None
     if teaching.features is not None:
         teaching.crops.check_cache(is_wanted=True)
-        cache = FeatureCache(Path(teaching.features).expanduser(), teacher, process=rank)
+        cache = FeatureCache(Path(teaching.features).expanduser(), teacher)
     stage = TokenizerStage(tokenizer, teacher, crops=teaching.crops, seed=settings.run.seed, cache=cache)
     return stage, (f"The teacher: {teacher.name}, {teacher.width} channels.",)
 
 
-def _masked_stage(settings: PretrainingConfiguration, rank: int) -> tuple[Stage, tuple[str, ...]]:
+def _masked_stage(settings: PretrainingConfiguration) -> tuple[Stage, tuple[str, ...]]:
     assert settings.masked is not None and settings.sources is not None, "the second stage has both"
     paths = settings.sources
     sources = MaskedSources(
@@ -117,7 +117,6 @@ def _masked_stage(settings: PretrainingConfiguration, rank: int) -> tuple[Stage,
         settings.masked,
         sources,
         seed=settings.run.seed,
-        process=rank,
         takes_num_codes=not settings.has_num_codes,
     )
     if verdict is None or verdict.goes_on:

@@ -50,15 +50,23 @@ def test_codes__are_computed_once(tmp_path):
 
 def test_codes__are_found_by_the_next_run_and_by_other_processes(tmp_path):
     fill(cache(tmp_path), 0, 1)
-    fill(cache(tmp_path, process=1), 1, 2)
-    third = cache(tmp_path, process=2)
+    fill(cache(tmp_path), 1, 2)
+    third = cache(tmp_path)
     assert len(third) == 3 and fill(third, 0, 1, 2) == []
     assert len(cache(tmp_path, tokenizer="sha256:cd")) == 0
 
 
-def test_codes__what_was_written_half_is_cut_off(tmp_path):
+def test_codes__two_runs_at_once_keep_theirs_apart(tmp_path):
+    both = cache(tmp_path), cache(tmp_path)
+    for number in range(3):
+        for found in both:
+            fill(found, number)
+    assert fill(cache(tmp_path), 0, 1, 2) == []
+
+
+def test_codes__what_was_written_half_is_passed_over(tmp_path):
     fill(cache(tmp_path), 0, 1)
-    (file,) = tmp_path.glob("*/0.codes")
+    (file,) = tmp_path.glob("*/*.codes")
     assert file.stat().st_size == 2 * (32 + 2 * 4)
     file.write_bytes(file.read_bytes()[:-3])
     again = cache(tmp_path)
@@ -71,7 +79,7 @@ def test_codes__more_codes_take_four_bytes(tmp_path):
     found = cache(tmp_path, num_codes=1 << 17)
     large = torch.tensor([[100_000, 0, 1, 2]])
     assert torch.equal(found.codes(keys(0), lambda _: large), large)
-    read = np.fromfile(next(tmp_path.glob("*/0.codes")), "<u4")
+    read = np.fromfile(next(tmp_path.glob("*/*.codes")), "<u4")
     assert read[-4] == 100_000
 
 

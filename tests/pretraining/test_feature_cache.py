@@ -56,13 +56,26 @@ def test_features__asks_for_what_is_new_only_and_keeps_the_order(tmp_path: Path)
 
 def test_cache__is_found_again_and_by_other_processes(tmp_path: Path) -> None:
     made, pixels = teacher(), crops(5)
-    for process, rows in enumerate((slice(0, 3), slice(2, 5))):
-        cache = FeatureCache(tmp_path, made, process=process)
+    for rows in (slice(0, 3), slice(2, 5)):
+        cache = FeatureCache(tmp_path, made)
         cache.features(pixels[rows], Asked(made, pixels[rows]))
-    again = FeatureCache(tmp_path, made, process=1)
+    again = FeatureCache(tmp_path, made)
     asked = Asked(made, pixels)
     torch.testing.assert_close(again.features(pixels, asked), made(pixels.float() / 255).half().float())
     assert asked.counts == [] and len(again) == 5
+
+
+def test_cache__two_runs_at_once_keep_theirs_apart(tmp_path: Path) -> None:
+    made, pixels = teacher(), crops(6)
+    expected = made(pixels.float() / 255).half().float()
+    both = FeatureCache(tmp_path, made), FeatureCache(tmp_path, made)
+    for step in range(3):
+        for number, cache in enumerate(both):
+            rows = pixels[[step + number]]
+            torch.testing.assert_close(cache.features(rows, Asked(made, rows)), expected[[step + number]])
+    asked = Asked(made, pixels)
+    torch.testing.assert_close(FeatureCache(tmp_path, made).features(pixels[:4], asked), expected[:4])
+    assert asked.counts == []
 
 
 def test_cache__another_teacher_has_another_folder(tmp_path: Path) -> None:
