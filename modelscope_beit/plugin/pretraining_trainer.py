@@ -15,6 +15,8 @@ from modelscope.utils.config import Config
 from modelscope_beit import names
 from modelscope_beit.data.unlabelled import pictures_of
 from modelscope_beit.errors import SettingsError
+from modelscope_beit.model_folder.finding import find_model_folder, looks_like_hub_id
+from modelscope_beit.plugin.hub import download_model
 from modelscope_beit.plugin.trainer_configuration import plain_configuration
 from modelscope_beit.pretraining.job import PretrainingResult
 from modelscope_beit.pretraining.opening import RunPlace, open_pretraining_job
@@ -75,7 +77,10 @@ class BeitPretrainingTrainer(BaseTrainer):
             name = f"train_dataset, a {type(self.train_dataset).__name__},"
             rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
             pictures = pictures_of(self.train_dataset, name=name, rank=rank, world_size=world_size)
-        result = pretrain(open_pretraining_job(configuration, place, where=self._where, pictures=pictures))
+        job = open_pretraining_job(
+            configuration, place, where=self._where, pictures=pictures, find_model=_folder_of_teacher
+        )
+        result = pretrain(job)
         if result.was_interrupted:
             raise KeyboardInterrupt(f"Pre-training was interrupted; to go on: resume=True, work_dir={self.work_dir!r}")
         return result
@@ -99,6 +104,11 @@ class BeitTokenizerTrainer(BeitPretrainingTrainer):
     """The tokenizer (VQ-KD); keywords as of BeitPretrainingTrainer. cfg.teacher names the teacher."""
 
     stage: StageName = TOKENIZER
+
+
+def _folder_of_teacher(model: str) -> Path:
+    """Returns the folder of a model that our pipeline opens; one of the hub is downloaded."""
+    return download_model(model) if looks_like_hub_id(model) else find_model_folder(model)
 
 
 for built in (BeitTokenizerTrainer, BeitPretrainingTrainer):

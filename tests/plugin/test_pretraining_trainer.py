@@ -8,7 +8,10 @@ from modelscope.trainers import build_trainer
 
 import modelscope_beit  # noqa: F401 - registers
 from modelscope_beit.errors import SettingsError
+from modelscope_beit.model_folder.finding import find_model_folder
 from modelscope_beit.names import PRETRAINING_TRAINERS
+from modelscope_beit.plugin import pretraining_trainer
+from modelscope_beit.pretraining.job import PretrainingResult
 from toy_run import draw_pictures
 
 RUN = {"epochs": 2, "batch_size": 4, "workers": 0, "device": "cpu", "precision": "fp32", "gauge_pictures": 4}
@@ -55,6 +58,25 @@ def test_trainers__train_one_stage_after_the_other(tmp_path: Path) -> None:
     assert (tmp_path / "masked" / "output" / "configuration.json").exists()
     with pytest.raises(SettingsError, match="by its gauges"):
         second.evaluate()
+
+
+def test_trainer__fetches_a_teacher_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, jobs = [], []
+
+    def download(model: str) -> Path:
+        asked.append(model)
+        return find_model_folder("embedded")
+
+    def of_the_hub(cfg: Any) -> None:
+        tiny_tokenizer(cfg)
+        cfg.teacher = "somebody/network"
+
+    monkeypatch.setattr(pretraining_trainer, "download_model", download)
+    monkeypatch.setattr(pretraining_trainer, "pretrain", lambda job: jobs.append(job) or PretrainingResult(
+        0, False, None, {}, (), None))  # fmt: skip
+    arguments = {"train_dataset": str(draw_pictures(tmp_path / "pictures", 12)), "work_dir": str(tmp_path / "run")}
+    build_trainer(PRETRAINING_TRAINERS["tokenizer"], default_args=arguments | {"cfg_modify_fn": of_the_hub}).train()
+    assert asked == ["somebody/network"] and jobs[0].stage.tokenizer.settings.target_width == 128
 
 
 def test_trainer__needs_a_folder_for_its_run() -> None:
