@@ -43,11 +43,12 @@ WORDS = {
 def parts_of(sizes: Sizes) -> list[tuple[str, tuple[str, ...]]]:
     """Returns each part and the parts that must be done before it, in the order in which they should begin."""
     seeds = range(sizes.seeds)
+    # The longest first, so that no core is left without work at the end.
     parts: list[tuple[str, tuple[str, ...]]] = [("tokenizer", ())]
+    parts += [(f"{SCRATCH_LONGER}-{seed}", ()) for seed in seeds]
     parts += [(f"masked-{seed}", ("tokenizer",)) for seed in seeds]
     parts += [(f"{PRETRAINED}-{seed}", (f"masked-{seed}",)) for seed in seeds]
-    parts += [(f"{SCRATCH}-{seed}", ()) for seed in seeds]
-    return parts + [(f"{SCRATCH_LONGER}-{seed}", ()) for seed in seeds]
+    return parts + [(f"{SCRATCH}-{seed}", ()) for seed in seeds]
 
 
 def run_parts(work: Path, sizes: Sizes, at_once: int) -> None:
