@@ -3,6 +3,7 @@
 A layer's activations share a range, which is measured beforehand (measure_ranges) or on each batch as it comes.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -27,7 +28,12 @@ class Range(NamedTuple):
     high: float
 
     def step_and_zero(self) -> tuple[float, int]:
-        """Returns step and zero of the uint8 that stand for step * (number - zero); 0 is always met exactly."""
+        """Returns step and zero of the uint8 that stand for step * (number - zero); 0 is always met exactly.
+
+        Of a range that is not finite the step is NaN, which goes on into the answers, as in floating point.
+        """
+        if not math.isfinite(self.high - self.low):
+            return math.nan, 0
         low, high = min(self.low, 0.0), max(self.high, 0.0)
         step = (high - low) / _LARGEST or 1.0
         return step, round(-low / step)

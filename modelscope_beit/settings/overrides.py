@@ -48,7 +48,7 @@ SHORT_KEYS: dict[str, ShortKey] = {
     "batch_size": ShortKey("pictures a batch and process", ("train.dataloader.batch_size_per_gpu",)),
     "eval_batch_size": ShortKey("the same in evaluation", ("evaluation.dataloader.batch_size_per_gpu",)),
     "workers": ShortKey(
-        "processes that prepare pictures",
+        "threads that prepare pictures; 0: none beside the step",
         ("train.dataloader.workers_per_gpu", "evaluation.dataloader.workers_per_gpu"),
     ),
     "accumulation": ShortKey("batches an optimizer step", ("train.optimizer_config.cumulative_iters",)),

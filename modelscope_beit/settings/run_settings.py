@@ -206,7 +206,7 @@ def read_log(train: Section) -> LogSettings:
 
 
 def read_loader(loader: Section, *, shuffles: bool) -> tuple[int, int]:
-    """Returns pictures a batch and worker processes, each a number for one process, of a `dataloader`."""
+    """Returns pictures a batch and threads that prepare them, each a number for one process, of a `dataloader`."""
     batch_size, workers = loader.integer("batch_size_per_gpu", 32), loader.integer("workers_per_gpu", 2)
     if batch_size < 1:
         loader.wrong("batch_size_per_gpu", "a whole number from 1 on is expected")

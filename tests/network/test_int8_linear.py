@@ -62,6 +62,16 @@ def test_layer__without_a_range_takes_that_of_the_batch() -> None:
     torch.testing.assert_close(own, given, atol=1e-3, rtol=0)
 
 
+@pytest.mark.usefixtures("_either_way")
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_layer__tells_of_numbers_that_are_not_finite(broken: float) -> None:
+    """As in float32: who looks at the answers then finds out, in place of an error from within."""
+    tokens = torch.randn(2, 9, 64)
+    tokens[1, 3, 5] = broken
+    found = Int8Linear(torch.randn(48, 64), None, False, given=None, answered=None)(tokens)
+    assert not found.isfinite().any()
+
+
 def test_measure_ranges__are_those_of_the_classifiers_own_layers(tiny_classifier: BeitClassifier) -> None:
     images = torch.randn(6, 3, 32, 32)
     seen: dict[str, list[float]] = {}
