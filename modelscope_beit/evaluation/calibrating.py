@@ -1,6 +1,7 @@
 """Logits of held-out pictures -> temperature and threshold, and what they change. numpy and torch."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ class Fit:
     """What was fitted to N pictures of known classes, and what it changes.
 
     temperature: 1 where every answer is right. unknown_below: a familiarity; see network/scores.py.
-    right: share of pictures whose best class is right. before, after: reliability of the best classes' scores, and
+    right: share of pictures whose best class is right; those are left out, here and in the reliability, for whose best
+    class the labels say "doubtful". before, after: reliability of the best classes' scores, and
     loss_before, loss_after: the mean negative log-likelihood, of several labels the sum over the classes of each
     picture; without the temperature and with it. false_alarms: the share of the pictures below the threshold.
     known, unknown: familiarities of the pictures, (N,) and (M,); detection: None where no unknown pictures were given.
@@ -44,17 +46,17 @@ def fit(logits: np.ndarray, labels: np.ndarray, *, false_alarm_rate: float, unkn
     """Returns temperature and threshold for a network whose logits of held-out pictures are given.
 
     logits: (N, K) float32. labels: (N,), or (N, K) of multi-label data: 1 present, 0 absent, -1 doubtful; pictures
-    without any class count as unknown ones there, and are left out of the threshold.
+    that have none of the classes are left out of the threshold.
     unknown: logits (M, K) of pictures of other things. They are measured and never fitted to.
     Raises SettingsError for too few pictures, for logits that are not finite, and for a network that answers no better
-    than by chance: whatever is fitted to that means nothing.
+    than by chance: whatever is fitted to that means nothing. Of multi-label data fit_temperature is the judge of that.
     """
     is_multi_label = labels.ndim == 2
     _check_finite(logits, "pictures")
-    best, hits = logits.argmax(axis=1), _hits(logits, labels)
+    answers = _answers(logits, labels)
     is_known = (labels == 1).any(axis=1) if is_multi_label else np.ones(len(labels), bool)
     check_count(int(is_known.sum()), false_alarm_rate)
-    right = wilson_interval(int(hits.sum()), len(hits))
+    right = wilson_interval(int(answers.hits.sum()), len(answers.hits))
     _check_chance(right, labels, logits.shape[1])
     fitted = fit_temperature(logits, labels)
     temperature = 1.0 if fitted is None else fitted
@@ -65,7 +67,7 @@ def fit(logits: np.ndarray, labels: np.ndarray, *, false_alarm_rate: float, unkn
         _check_finite(unknown, "unknown pictures")
         of_unknown = _familiarity(unknown, is_multi_label)
     (before, loss_before), (after, loss_after) = (
-        _reliability(logits, labels, best, hits, value) for value in (1.0, temperature)
+        _reliability(logits, labels, answers, value) for value in (1.0, temperature)
     )
     return Fit(
         temperature=temperature,
@@ -91,13 +93,21 @@ def _check_finite(logits: np.ndarray, of_what: str) -> None:
         )
 
 
-def _hits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Tells of each picture whether its best class is right."""
-    best = logits.argmax(axis=1)
-    if labels.ndim == 2:
-        return np.take_along_axis(labels, best[:, None], axis=1)[:, 0] == 1
-    hits: np.ndarray = best == labels
-    return hits
+class _Answers(NamedTuple):
+    """The best classes of the pictures whose labels say whether these are right. rows, classes, hits: (A,), A <= N."""
+
+    rows: np.ndarray
+    classes: np.ndarray
+    hits: np.ndarray
+
+
+def _answers(logits: np.ndarray, labels: np.ndarray) -> _Answers:
+    best, rows = logits.argmax(axis=1), np.arange(len(logits))
+    if labels.ndim == 1:
+        return _Answers(rows, best, best == labels)
+    told = labels[rows, best]
+    rows = np.flatnonzero(told >= 0)
+    return _Answers(rows, best[rows], told[rows] == 1)
 
 
 def _check_chance(right: Interval, labels: np.ndarray, num_classes: int) -> None:
@@ -115,7 +125,7 @@ def _familiarity(logits: np.ndarray, is_multi_label: bool) -> np.ndarray:
 
 
 def _reliability(
-    logits: np.ndarray, labels: np.ndarray, best: np.ndarray, hits: np.ndarray, temperature: float
+    logits: np.ndarray, labels: np.ndarray, answers: _Answers, temperature: float
 ) -> tuple[Calibration, float]:
     """Returns the reliability of the best classes' scores at a temperature, and the mean loss."""
     wide = torch.from_numpy(logits).double()
@@ -126,5 +136,4 @@ def _reliability(
         loss = float(losses.sum() / len(labels))
     else:
         loss = float(torch.nn.functional.cross_entropy(wide / temperature, torch.from_numpy(labels)))
-    own = np.take_along_axis(scores, best[:, None], axis=1)[:, 0]
-    return calibration(own, hits), loss
+    return calibration(scores[answers.rows, answers.classes], answers.hits), loss

@@ -68,6 +68,12 @@ def test_fit__of_several_labels_a_picture() -> None:
     assert len(found.known) == has_class.sum() < 600
     np.testing.assert_allclose(found.known, np.log1p(np.exp(logits[has_class].astype(float))).sum(1), rtol=1e-9)
     counts = labels >= 0
+    best = logits.argmax(1)
+    told = labels[np.arange(600), best]
+    assert 0 < (told == -1).sum(), "of some pictures nobody knows whether the best class is right"
+    assert found.right.value == (told[told >= 0] == 1).mean()
+    scores = expit(logits.max(1).astype(np.float64))[told >= 0]
+    assert found.before.error == pytest.approx(calibration_error(scores, told[told >= 0] == 1), abs=1e-9)
     signed = np.where(labels == 1, logits, -logits).astype(np.float64) / found.temperature
     assert found.loss_after == pytest.approx(np.logaddexp(0, -signed)[counts].sum() / 600, rel=1e-9)
 
