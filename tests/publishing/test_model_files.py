@@ -99,17 +99,25 @@ def test_write_transformers_files__opens_in_transformers(tiny_model_folder: Path
     assert (tmp_path / "out" / "classname.txt").is_file()
 
 
+def change_resize(folder: Path, **changes) -> None:
+    content = configuration(folder)
+    (resize,) = (step for step in content["preprocessor"]["val"] if step["type"] == "Resize")
+    resize.update(changes)
+    (folder / "configuration.json").write_text(json.dumps(content))
+
+
+def test_write_transformers_files__tells_what_transformers_does_otherwise(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    change_resize(tiny_model_folder, backend="cv2")
+    difference = " ".join(write_transformers_files(tiny_model_folder, tmp_path / "out").differences)
+    assert "resized by OpenCV here" in difference
+
+
 def test_write_transformers_files__refuses_what_transformers_cannot_express(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    content = configuration(tiny_model_folder)
-    content["preprocessor"]["val"][1]["backend"] = "cv2"
-    (tiny_model_folder / "configuration.json").write_text(json.dumps(content))
-    try:
-        found = write_transformers_files(tiny_model_folder, tmp_path / "out")
-    except CheckpointError as error:
-        assert "transformers" in str(error)
-    else:
-        assert found.differences  # Written, and what differs is told.
-    with pytest.raises(FileNotFoundError):
-        (tmp_path / "out" / "ms_wrapper.py").read_text()
+    change_resize(tiny_model_folder, backend="cv2", interpolation="area")
+    with pytest.raises(CheckpointError, match="transformers cannot resize with the filter area"):
+        write_transformers_files(tiny_model_folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
