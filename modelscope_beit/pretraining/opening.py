@@ -130,4 +130,9 @@ def _labelled(pictures: Pictures, seed: int) -> Labelled | None:
     found = open_data(pictures.labelled, seed=seed)
     if found.train is None or found.validation is None:
         raise SettingsError(f"{pictures.labelled}: k-NN needs a training part too, not only one for validation.")
+    for part in (found.train, found.validation):
+        if part.is_multi_label:
+            raise SettingsError(f"{part.description}: k-NN needs one label a picture, but it has several.")
+        if problem := part.label_problem():
+            raise SettingsError(problem)
     return Labelled(found.train, found.validation)

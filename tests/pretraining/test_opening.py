@@ -1,5 +1,6 @@
 """From configurations to jobs: both stages open what their configurations name, and refuse what does not fit."""
 
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -112,6 +113,17 @@ def test_open_pretraining_job__gives_each_process_its_part_of_a_stream(
     assert isinstance(job.pictures, PictureStream)
     assert "part 2 of 2" in job.pictures.description
     assert len(list(job.pictures.records())) == 2
+
+
+def test_open_pretraining_job__refuses_neighbours_with_several_labels(
+    pictures: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    lines = [{"path": str(path), "label": ["red", "dark"]} for path in sorted(pictures.iterdir())]
+    (tmp_path / "many.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    content = {"stage": "masked", "data": str(pictures), "sources": {"tokenizer": str(tokenizer)}}
+    content |= {"masked": TINY_MASKED, "labelled": str(tmp_path / "many.jsonl")}
+    with pytest.raises(SettingsError, match="k-NN needs one label a picture, but it has several"):
+        open_pretraining_job(content, place(tmp_path / "run"), where="f")
 
 
 @pytest.mark.parametrize(
