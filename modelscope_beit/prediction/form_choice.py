@@ -199,6 +199,7 @@ def _key(question: Question, folder: Path, batch_size: int) -> str:
     facts = [
         __version__,
         file_digest(find_weight_file(folder)),
+        repr(question.network.settings),
         torch.__version__,
         _processor(),
         torch.cuda.get_device_name(parameter.device) if parameter.device.type == "cuda" else parameter.device.type,

@@ -90,7 +90,11 @@ class BatchingEngine:
         pause = 0.0
         while True:
             await asyncio.sleep(pause)
-            answered = await self._use_a_worker()
+            try:
+                answered = await self._use_a_worker()
+            except Exception:  # noqa: BLE001 - a server with a worker less would say nothing of it
+                _logger.exception("A worker was lost in a way that was not foreseen; another one is started.")
+                answered = 0
             self._measures.worker_deaths.inc()
             if self.failure is not None:
                 return
@@ -147,19 +151,21 @@ class BatchingEngine:
         try:
             worker.writer.writelines(packed({"topk": topk}, [picture.content for picture in batch]))
             message = await asyncio.wait_for(answer, self._settings.timeout)
+            seconds, rows = message["seconds"], list(zip(batch, message["rows"], strict=True))
         except asyncio.TimeoutError as error:
             worker.kill()
             self._retry(batch, error)
             return False
-        except (OSError, asyncio.IncompleteReadError) as error:
+        # The last two: it says something that is no answer.
+        except (OSError, asyncio.IncompleteReadError, KeyError, ValueError) as error:
             self._retry(batch, error)
             return False
         except asyncio.CancelledError:
             self._waiting.give_back(batch)
             raise
         self._measures.batch_pictures.observe(len(batch))
-        self._measures.pass_seconds.observe(message["seconds"])
-        for picture, row in zip(batch, message["rows"], strict=True):
+        self._measures.pass_seconds.observe(seconds)
+        for picture, row in rows:
             self._settle(picture, row)
         return True
 

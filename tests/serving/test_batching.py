@@ -22,11 +22,13 @@ from modelscope_beit.settings.serving import ServingSettings
 class Workers:
     """Starts workers that answer with the content of each picture. b"deadly" ends them, b"hang" takes for ever.
 
-    gate: closed, nobody answers. dies_first: so many workers end with their first batch.
+    gate: closed, nobody answers. dies_first: so many workers end with their first batch. short_first: so many leave out
+    a row of theirs.
     """
 
     gate: threading.Event = field(default_factory=threading.Event)
     dies_first: int = 0
+    short_first: int = 0
     started: int = 0
     batches: list[list[bytes]] = field(default_factory=list)
     refusal: str | None = None
@@ -34,11 +36,11 @@ class Workers:
     async def start(self) -> socket.socket:
         self.started += 1
         ours, theirs = socket.socketpair()
-        dies = self.started <= self.dies_first
-        threading.Thread(target=self._work, args=(ours, dies), daemon=True).start()
+        ends = self.started <= self.dies_first, self.started <= self.short_first
+        threading.Thread(target=self._work, args=(ours, *ends), daemon=True).start()
         return theirs
 
-    def _work(self, connection: socket.socket, dies: bool) -> None:
+    def _work(self, connection: socket.socket, dies: bool, is_short: bool) -> None:
         with connection, connection.makefile("rb") as stream:
             if self.refusal is not None:
                 return send(connection, {"error": self.refusal})
@@ -54,7 +56,7 @@ class Workers:
                     threading.Event().wait(3)
                 rows = [
                     {"labels": [content.decode()] * header["topk"], "scores": [1.0] * header["topk"]}
-                    for content in contents
+                    for content in contents[is_short:]
                 ]
                 with suppress(BrokenPipeError):
                     send(connection, {"rows": rows, "seconds": 0.0})
@@ -125,6 +127,38 @@ def test_answer__loses_nothing_when_workers_die() -> None:
     measures = run(check, workers, workers=2)
     assert workers.started == 4
     assert b"beit_worker_deaths_total 2.0" in measures.text()
+
+
+def test_answer__goes_to_another_worker_when_one_leaves_out_a_row() -> None:
+    workers = Workers(short_first=1)
+
+    async def check(engine: BatchingEngine) -> None:
+        rows = await engine.answer([b"a", b"b"], 1)
+        assert [row["labels"] for row in rows] == [["a"], ["b"]]
+
+    run(check, workers)
+    assert workers.started == 2
+
+
+def test_answer__comes_from_the_next_worker_after_a_start_that_failed_in_its_own_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    workers, start = Workers(), Workers.start
+    failures = [RuntimeError("no thread could be started")]
+
+    async def failing_once(self: Workers) -> socket.socket:
+        if failures:
+            raise failures.pop()
+        return await start(self)
+
+    async def check(engine: BatchingEngine) -> None:
+        (row,) = await engine.answer([b"a"], 1)
+        assert row["labels"] == ["a"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workers, "start", failing_once)
+        run(check, workers)
+    assert "no thread could be started" in caplog.text
 
 
 def test_answer__gives_up_the_deadly_picture_only() -> None:
