@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 
 import helpers
+import mmcls_models
 from modelscope_beit.__main__ import WRONG_USAGE, main
 from modelscope_beit.checkpoints.files import file_digest
 from modelscope_beit.commands.calibrate import SOME_FAILED
@@ -220,3 +221,36 @@ def test_calibrate__several_classes_a_picture_need_a_network_for_that(
     (tmp_path / "several.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert beit_calibrate(tiny_model_folder, tmp_path / "several.jsonl", "--false-alarm-rate", RATE) == WRONG_USAGE
     assert "has several classes a picture, but the network" in capsys.readouterr().err
+
+
+def test_calibrate__a_network_with_several_classes_a_picture(
+    pictures: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "several"
+    mmcls_models.write_folder(folder, mmcls_models.NETWORKS["MultiLabelLinearClsHead"])
+    logits = logits_of(folder, pictures)
+    labels = np.random.default_rng(3).random(logits.shape) < expit(2 * logits)
+    lines = [
+        {"path": str(path), "label": [mmcls_models.CLASSES[k] for k in np.flatnonzero(row)]}
+        for path, row in zip(pictures, labels, strict=True)
+    ]
+    (tmp_path / "several.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert beit_calibrate(folder, tmp_path / "several.jsonl", "--false-alarm-rate", 0.2, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+
+    def loss(log: float) -> float:
+        return float(np.logaddexp(0, np.where(labels, -logits, logits) / np.exp(log)).sum())
+
+    expected = np.exp(minimize_scalar(loss, bounds=(-6, 3), method="bounded", options={"xatol": 1e-10}).x)
+    assert told["temperature"] == pytest.approx(expected, rel=1e-3)
+    # Pictures of no class have no part in the threshold.
+    known = np.sort(np.logaddexp(0, logits).sum(axis=1)[labels.any(axis=1)])
+    assert len(known) < PICTURES
+    assert told["unknown_below"] == pytest.approx(known[int(0.2 * (len(known) + 1)) - 1], abs=1e-4)
+    assert main(["predict", str(folder), *map(str, pictures), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    scores = expit(np.sort(logits, axis=1)[:, ::-1] / told["temperature"])
+    np.testing.assert_allclose([row["scores"] for row in rows], scores, atol=1e-4)
+    familiar = np.logaddexp(0, logits).sum(axis=1) - told["unknown_below"]
+    assert all(row["unknown"] == (one < 0) for row, one in zip(rows, familiar, strict=True) if abs(one) > 1e-4)
+    assert 0 < sum(row["unknown"] for row in rows) < PICTURES
