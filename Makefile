@@ -42,14 +42,14 @@ demo: setup ## classify the pictures that come with the package, fine-tune on di
 app: setup ## a page on which people classify pictures with the small model (needs no network); Ctrl-C ends it
 	@$(BIN)/python demo/app.py
 
-test: setup ## run the tests (two cores: a few minutes)
-	@$(BIN)/python -m pytest -q -n 2 $(TESTS)
+test: setup ## run the tests (two cores: twenty minutes)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TESTS)
 
 check: setup ## format, lint, types, then all tests and guards
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -n 2 $(TESTS)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(TESTS)
 
 check-install: setup ## a plain `pip install .` in a fresh environment gives the same scores
 	@$(BIN)/python -m pytest -q -m fresh_install $(TESTS)
