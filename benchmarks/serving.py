@@ -4,11 +4,11 @@
   python benchmarks/serving.py --model embedded --seconds 5 --turns 1
   python benchmarks/serving.py --soak 10                  one server for ten minutes, its workers killed again and again
 
-All servers are up at the same time and are asked in turns, by 1, 2, 4 ... clients that ask again as soon as they are
-answered. The figure is the most pictures per second with the 99th percentile of the latency within the bound. Every
-answer is compared with what `beit predict` says offline. With LitServe installed, it takes part. Clients and servers
-share the processors. Writes benchmarks/results/serving_DATE.json, or serving_soak_DATE.json, and ends with status 1 if
-an answer of `beit serve` was wrong or lost.
+All servers stay open and are asked in turns, the others standing still, by 1, 2, 4 ... clients that ask again as soon
+as they are answered. The figure is the most pictures per second with the 99th percentile of the latency within the
+bound. Every answer is compared with what `beit predict` says offline. With LitServe installed, it takes part. Clients
+and servers share the processors. Writes benchmarks/results/serving_DATE.json, or serving_soak_DATE.json, and ends with
+status 1 if an answer of `beit serve` was wrong or lost.
 """
 
 import argparse
@@ -153,11 +153,23 @@ def serving(contestant: Contestant, model: str) -> Iterator[tuple[subprocess.Pop
         yield process, port
     finally:
         process.terminate()
+        # A signal waits for one that stands still.
+        os.killpg(process.pid, signal.SIGCONT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE_SECONDS)
         # And what it has left behind, as LitServe may: that would share the processors with whatever comes next.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def running(process: subprocess.Popen) -> Iterator[None]:
+    """Lets a server run that stands still otherwise: LitServe's processes take half a core while nobody asks them."""
+    os.killpg(process.pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGSTOP)
 
 
 def is_ready(port: int) -> bool:
@@ -175,17 +187,19 @@ def measure(arguments: argparse.Namespace, model: str, pictures: Sequence[Asked]
     contestants = [one for one in CONTESTANTS if find_spec("litserve") or not one.as_json]
     loads: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        ports = {}
+        servers = {}
         for one in contestants:
             with console.status(f"starting {one.name}"):
-                ports[one.name] = stack.enter_context(serving(one, model))[1]
+                servers[one.name] = process, _ = stack.enter_context(serving(one, model))
+                os.killpg(process.pid, signal.SIGSTOP)
         for turn in range(arguments.turns):
             for clients in arguments.clients:
                 # Each begins in turn: who comes after a pause is not always the same.
                 for one in contestants[turn % len(contestants) :] + contestants[: turn % len(contestants)]:
-                    with console.status(f"turn {turn + 1}: {one.name}, {clients} clients"):
+                    process, port = servers[one.name]
+                    with console.status(f"turn {turn + 1}: {one.name}, {clients} clients"), running(process):
                         start = time.perf_counter()
-                        counts = load(ports[one.name], clients, arguments.seconds, pictures, as_json=one.as_json)
+                        counts = load(port, clients, arguments.seconds, pictures, as_json=one.as_json)
                     if counts.complaints:
                         console.print(one.name, counts.complaints[0], style="red")
                     loads.append(

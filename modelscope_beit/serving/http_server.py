@@ -29,7 +29,11 @@ def listen(settings: ServingSettings) -> socket.socket:
     """Returns a socket that listens where the settings say; raises SettingsError if that cannot be."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        # Accepted connections inherit it. asyncio sets it only on sockets that it has made itself; without it the
+        # second part of an answer waits 40 ms for the client to acknowledge the first.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         raise SettingsError(
             f"The server cannot listen at {settings.host}, port {settings.port}: {error.strerror or error}. Give "

@@ -16,6 +16,13 @@ def test_listen__takes_a_free_port() -> None:
         assert listening.getsockname()[1] > 0
 
 
+def test_listen__sends_each_part_of_an_answer_at_once() -> None:
+    with listen(ServingSettings(port=0)) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_listen__takes_an_address_of_ipv6() -> None:
     if not socket.has_ipv6:
         pytest.skip("there is no IPv6 here")
