@@ -92,8 +92,9 @@ def masked_job(
 
 
 def train_together(rank: int, port: int, arguments: list[str]) -> None:
-    """Trains as one of two processes, with what torchrun would tell it."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    """Trains as one of two processes on two nodes, with what torchrun would tell it: each is the first of its node."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "GROUP_RANK": str(rank), "GROUP_WORLD_SIZE": "2"}
+    os.environ |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
     pictures, run, iterations, batch = arguments
     changes = {"iterations": int(iterations), "batch_size": int(batch), "gauge_pictures": 0}

@@ -219,7 +219,7 @@ def test_pretrain__goes_on_bit_for_bit(pictures, tmp_path):
     assert not torch.equal(parts["mask_token"], fresh["mask_token"])
 
 
-def test_pretrain__two_processes_equal_one(pictures, tmp_path):
+def test_pretrain__two_nodes_with_a_process_each_equal_one_process(pictures, tmp_path):
     command = [sys.executable, masked_runs.__file__, str(pictures), str(tmp_path / "two"), "4", "2"]
     environment = os.environ | {"PYTHONPATH": f"{helpers.ROOT}:{helpers.ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
