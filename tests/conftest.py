@@ -5,6 +5,8 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,13 @@ from modelscope_beit.network.classifier import BeitClassifier, build_classifier
 from modelscope_beit.settings.model import BackboneSettings, ModelSettings
 
 LOOPBACK = ("127.", "::1", "localhost")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets the first process have yapf write its grammar, before others begin: who reads half of the file fails."""
+    if not hasattr(config, "workerinput") and find_spec("yapf"):
+        # mmcv brings it.
+        import_module("yapf")
 
 
 @pytest.fixture(scope="session", autouse=True)
