@@ -152,27 +152,28 @@ class BatchingEngine:
             worker.writer.writelines(packed({"topk": topk}, [picture.content for picture in batch]))
             message = await asyncio.wait_for(answer, self._settings.timeout)
             seconds, rows = message["seconds"], list(zip(batch, message["rows"], strict=True))
+            for picture, row in rows:
+                self._settle(picture, row)
         except asyncio.TimeoutError as error:
             worker.kill()
-            self._retry(batch, error)
-            return False
-        # The last two: it says something that is no answer.
-        except (OSError, asyncio.IncompleteReadError, KeyError, ValueError) as error:
             self._retry(batch, error)
             return False
         except asyncio.CancelledError:
             self._waiting.give_back(batch)
             raise
+        except Exception as error:  # noqa: BLE001 - it died, or says what is no answer: told and tried again in _retry
+            self._retry(batch, error)
+            return False
         self._measures.batch_pictures.observe(len(batch))
         self._measures.pass_seconds.observe(seconds)
-        for picture, row in rows:
-            self._settle(picture, row)
         return True
 
     def _retry(self, batch: list[WaitingPicture], error: Exception) -> None:
         """Lets the pictures of a worker that has not answered wait again, unless it has happened to them too often."""
         again = []
         for picture in batch:
+            if picture.row.done():
+                continue
             picture.deaths += 1
             if picture.deaths < _MOST_DEATHS:
                 again.append(picture)

@@ -23,12 +23,13 @@ class Workers:
     """Starts workers that answer with the content of each picture. b"deadly" ends them, b"hang" takes for ever.
 
     gate: closed, nobody answers. dies_first: so many workers end with their first batch. short_first: so many leave out
-    a row of theirs.
+    a row of theirs. silent_first: so many leave out the scores of the last row.
     """
 
     gate: threading.Event = field(default_factory=threading.Event)
     dies_first: int = 0
     short_first: int = 0
+    silent_first: int = 0
     started: int = 0
     batches: list[list[bytes]] = field(default_factory=list)
     refusal: str | None = None
@@ -36,11 +37,11 @@ class Workers:
     async def start(self) -> socket.socket:
         self.started += 1
         ours, theirs = socket.socketpair()
-        ends = self.started <= self.dies_first, self.started <= self.short_first
+        ends = [self.started <= count for count in (self.dies_first, self.short_first, self.silent_first)]
         threading.Thread(target=self._work, args=(ours, *ends), daemon=True).start()
         return theirs
 
-    def _work(self, connection: socket.socket, dies: bool, is_short: bool) -> None:
+    def _work(self, connection: socket.socket, dies: bool, is_short: bool, is_silent: bool) -> None:
         with connection, connection.makefile("rb") as stream:
             if self.refusal is not None:
                 return send(connection, {"error": self.refusal})
@@ -58,6 +59,8 @@ class Workers:
                     {"labels": [content.decode()] * header["topk"], "scores": [1.0] * header["topk"]}
                     for content in contents[is_short:]
                 ]
+                if is_silent:
+                    del rows[-1]["scores"]
                 with suppress(BrokenPipeError):
                     send(connection, {"rows": rows, "seconds": 0.0})
 
@@ -129,8 +132,9 @@ def test_answer__loses_nothing_when_workers_die() -> None:
     assert b"beit_worker_deaths_total 2.0" in measures.text()
 
 
-def test_answer__goes_to_another_worker_when_one_leaves_out_a_row() -> None:
-    workers = Workers(short_first=1)
+@pytest.mark.parametrize("left_out", ["short_first", "silent_first"])
+def test_answer__goes_to_another_worker_when_one_leaves_something_out(left_out: str) -> None:
+    workers = Workers(**{left_out: 1})
 
     async def check(engine: BatchingEngine) -> None:
         rows = await engine.answer([b"a", b"b"], 1)
