@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pretraining_proof_part import ARMS, PRETRAINED, SCRATCH, SCRATCH_LONGER, Sizes, flops, longer
+from pretraining_proof_part import ARMS, FASHION_MNIST, PRETRAINED, SCRATCH, SCRATCH_LONGER, Sizes, flops, longer
 from scipy import stats
 
 RESULTS = Path(__file__).parent / "results"
@@ -132,6 +132,8 @@ def main() -> None:
     )
     parser.add_argument("--tiny", action="store_true", help="minutes, to try the script; the numbers say nothing")
     arguments = parser.parse_args()
+    if not FASHION_MNIST.is_dir():
+        raise SystemExit(f"There is no {FASHION_MNIST}. On Debian and Ubuntu: apt-get install dataset-fashion-mnist")
     sizes = replace(TINY if arguments.tiny else Sizes(), is_rehearsal=arguments.rehearsal)
     arguments.work.mkdir(parents=True, exist_ok=True)
     (arguments.work / "sizes.json").write_text(json.dumps(asdict(sizes)))
