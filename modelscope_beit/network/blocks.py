@@ -59,8 +59,9 @@ class Attention(nn.Module):
             queries,
             keys,
             values,
-            # Under autocast the queries are in half precision; the mask must be of their type.
-            attn_mask=None if bias is None else bias.to(queries.dtype),
+            # Under autocast the queries are in half precision; the mask must be of their type. With three axes
+            # PyTorch's fused attention would be passed over on a processor.
+            attn_mask=None if bias is None else bias.to(queries.dtype)[None],
             dropout_p=self.attention_dropout if self.training else 0.0,
         )  # (N, A, T, D)
         attended: Tensor = self.dropout(self.proj(mixed.transpose(1, 2).flatten(2)))

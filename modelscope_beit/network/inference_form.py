@@ -148,7 +148,8 @@ class _InferenceBlock(nn.Module):
         self.num_heads = block.attn.num_heads
         self.attention, self.in_steps = arithmetic.attention, arithmetic.attention == torch.bfloat16
         self.norm1, self.norm2 = block.norm1, block.norm2
-        self.register_buffer("attention_bias", bias if bias is None else bias.to(self.attention or bias.dtype))
+        # (1, A, T, T): with three axes PyTorch's fused attention is passed over on a processor.
+        self.register_buffer("attention_bias", bias if bias is None else bias.to(self.attention or bias.dtype)[None])
         weights = {
             "qkv": self._query_key_value(block),
             "proj": _scaled(block.attn.proj, block.gamma_1),

@@ -24,6 +24,7 @@ CHOICES = [
 
 
 def randomised(family: str, choices: dict) -> BeitClassifier:
+    torch.manual_seed(0)
     sizes = {"image_size": (64, 64), "width": 64, "depth": 3, "num_heads": 4, "mlp_hidden": 256}
     classifier = build_classifier(model_settings(family, "base", num_classes=10, **(sizes | choices)))
     return helpers.with_random_weights(classifier).eval()
