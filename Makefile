@@ -54,8 +54,11 @@ check: setup ## format, lint, types, then all tests and guards
 check-install: setup ## a plain `pip install .` in a fresh environment gives the same scores
 	@$(BIN)/python -m pytest -q -m fresh_install $(TESTS)
 
-bench: setup ## measure start-up and a training step, speed and memory, beside the peers
+bench: setup ## measure start-up, decoding and a training step, speed and memory, beside the peers
 	@$(BIN)/python benchmarks/cold_start.py
+	@$(BIN)/python benchmarks/decoding.py
+	@$(BIN)/python benchmarks/decoding.py --end-to-end
+	@$(BIN)/python benchmarks/data_loading.py
 	@$(BIN)/python benchmarks/training_step.py
 	@$(BIN)/python benchmarks/throughput.py
 	@$(BIN)/python benchmarks/throughput.py --size large
