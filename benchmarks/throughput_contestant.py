@@ -66,7 +66,10 @@ def peak_bytes() -> int:
 
 
 def open_ours(folder: Path, precision: str, backend: str = "torch") -> Forward:
-    """Ours, as `beit predict --precision --backend` has it; int8 with ranges from a few pictures."""
+    """Ours, as `beit predict --precision --backend` has it; int8 with ranges from a few pictures, or of each pass.
+
+    ONNX Runtime is as its peer there: ranges of each pass, which is what it has without pictures to calibrate with.
+    """
     import torch
 
     from modelscope_beit.model_folder.opening import open_model
@@ -77,7 +80,8 @@ def open_ours(folder: Path, precision: str, backend: str = "torch") -> Forward:
     model = open_model(folder / "stock")
     if precision == "fp32" and backend == "torch":
         return run_torch(form_in(model.network, "fp32", in_place=True), "fp32")
-    calibration = list(np.load(folder / "pictures.npy")[:CALIBRATION_PICTURES]) if precision == "int8" else []
+    takes_ranges = precision == "int8" and backend != "onnxruntime"
+    calibration = list(np.load(folder / "pictures.npy")[:CALIBRATION_PICTURES]) if takes_ranges else []
     wanted = InferenceSettings(precision, backend, calibration=calibration)
     network = answering_network(model.network, wanted, torch.from_numpy, folder=model.folder, batch_size=1)
     return run_torch(network, "fp32")

@@ -25,11 +25,14 @@ def installed_runtimes() -> list[str]:
     return [name for name in RUNTIMES if all(find_spec(package) for package in ("onnx", "onnxscript", name))]
 
 
-def session_network(network: Classifier, backend: str, calibration: Sequence[np.ndarray]) -> ExportedNetwork:
+def session_network(
+    network: Classifier, backend: str, precision: str, calibration: Sequence[np.ndarray] = ()
+) -> ExportedNetwork:
     """Returns a network that a backend runs on the processor, for pictures of the network's size.
 
-    backend: a name of export.runtimes. calibration: pictures (3, H, W), normalised, from which 8-bit integers take the
-    ranges of activations; none: float32. Nothing is compared here: an export does that, and certifies it.
+    backend: a name of export.runtimes. precision: "fp32" or "int8". calibration: pictures (3, H, W), normalised, from
+    which 8-bit integers take the ranges of activations; none: those of each pass. Nothing is compared here: an export
+    does that, and certifies it.
     Raises SettingsError for a network that is on another device, that has no size, or that is no graph, and
     MissingPackageError without the packages.
     """
@@ -41,7 +44,7 @@ def session_network(network: Classifier, backend: str, calibration: Sequence[np.
             "Use the backend torch."
         )
     with tempfile.TemporaryDirectory(prefix="beit-", ignore_cleanup_errors=True) as folder:
-        file = _write(network, size, backend, calibration, Path(folder))
+        file = _write(network, size, backend, precision, calibration, Path(folder))
         # The session has weights of its own; these are for pictures of other sizes only.
         give_back(network.parameters())
         session = open_session(backend, file)
@@ -49,12 +52,17 @@ def session_network(network: Classifier, backend: str, calibration: Sequence[np.
 
 
 def _write(
-    network: Classifier, size: tuple[int, int], backend: str, calibration: Sequence[np.ndarray], folder: Path
+    network: Classifier,
+    size: tuple[int, int],
+    backend: str,
+    precision: str,
+    calibration: Sequence[np.ndarray],
+    folder: Path,
 ) -> Path:
     program = exported_program(graph_module(network, half=False), torch.zeros(2, 3, *size), dynamic_size=False)
     file = folder / TARGETS["onnx"].file
     write_onnx(program, file, opset=LOWEST_OPSET, dynamic_size=False, weights_beside=True)
-    if calibration:
+    if precision == "int8":
         source, file = file, folder / f"int8_{file.name}"
         quantize_onnx(source, file, calibration)
     if backend == "openvino":

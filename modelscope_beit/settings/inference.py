@@ -23,7 +23,7 @@ class InferenceSettings:
     backend: "torch", or what runs the graph of the network in its place; "auto" is the fastest that is installed.
     calibration: a folder of pictures or a list of them, as images.reading takes them, from which int8 takes the
         ranges of its activations; none: the range is that of each batch, so that an answer depends a little on the
-        pictures beside it.
+        pictures beside it, and with OpenVINO that of the pictures that come with the package.
     """
 
     precision: str = "fp32"

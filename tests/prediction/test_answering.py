@@ -15,7 +15,7 @@ from modelscope_beit.prediction import answering as module
 from modelscope_beit.prediction.answering import answering_model, open_answering, shipped_pictures
 from modelscope_beit.prediction.form_choice import Choice, Measured
 from modelscope_beit.prediction.stream import predict_stream
-from modelscope_beit.settings.inference import InferenceSettings
+from modelscope_beit.settings.inference import TORCH, InferenceSettings
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,17 @@ def images(model: OpenedModel) -> torch.Tensor:
         (InferenceSettings("int8"), 0.025),
         (InferenceSettings("int8", calibration=str(shipped_pictures()[0].parent)), 0.025),
         (InferenceSettings("int8", calibration=shipped_pictures()), 0.025),
+        (InferenceSettings("int8", "onnxruntime"), 0.025),
+        (InferenceSettings("int8", "onnxruntime", calibration=shipped_pictures()), 0.025),
+        (InferenceSettings("int8", "openvino"), 0.025),
     ],
 )
 def test_answering_model__keeps_what_is_promised_on_real_pictures(
     model: OpenedModel, images: torch.Tensor, wanted: InferenceSettings, limit: float
 ) -> None:
+    if wanted.backend != TORCH:
+        for package in ("onnxscript", wanted.backend):
+            pytest.importorskip(package, reason="it runs the network, or writes its file")
     network = answering_model(model, wanted, batch_size=8).network
     with torch.inference_mode():
         exact, found = model.network(images), network(images)

@@ -14,16 +14,18 @@ pytest.importorskip("onnxscript", reason="writes ONNX files")
 def test_session_network__gives_the_classifiers_logits(backend: str, tiny_classifier: BeitClassifier) -> None:
     pytest.importorskip(backend)
     images = torch.randn(3, 3, 32, 32)
-    network = session_network(tiny_classifier, backend, [])
+    network = session_network(tiny_classifier, backend, "fp32")
     with torch.inference_mode():
         torch.testing.assert_close(network(images), tiny_classifier(images), atol=1e-4, rtol=0)
         torch.testing.assert_close(network(images[:1]), tiny_classifier(images[:1]), atol=1e-4, rtol=0)
 
 
-def test_session_network__in_8_bit_integers_is_close(tiny_classifier: BeitClassifier) -> None:
+@pytest.mark.parametrize("number", [8, 0])
+def test_session_network__in_8_bit_integers_is_close(tiny_classifier: BeitClassifier, number: int) -> None:
+    """With ranges from pictures, and with those of each pass."""
     pytest.importorskip("onnxruntime")
     images = torch.randn(8, 3, 32, 32)
-    network = session_network(tiny_classifier, "onnxruntime", list(images.numpy()))
+    network = session_network(tiny_classifier, "onnxruntime", "int8", list(images[:number].numpy()))
     with torch.inference_mode():
         exact, found = tiny_classifier(images), network(images)
     assert 0 < float((found - exact).square().mean().sqrt() / exact.std()) < 0.1
@@ -37,4 +39,4 @@ def test_session_network__is_for_the_processor() -> None:
             self.settings = type("Settings", (), {"image_size": (32, 32)})()
 
     with pytest.raises(SettingsError, match="openvino runs networks.*this one is on meta"):
-        session_network(Elsewhere(), "openvino", [])
+        session_network(Elsewhere(), "openvino", "fp32")
