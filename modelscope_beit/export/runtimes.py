@@ -18,8 +18,8 @@ from modelscope_beit.export.targets import INPUT_NAME
 # How lines of OpenVINO's messages begin that name a line of its own source.
 _PLACES = ("Exception from ", "Check '")
 _LONGEST_CAUSE = 400
-# What ONNX Runtime makes of so many pictures for each core stays in the caches. On two cores base answers batches of 32
-# with 1.2 times the pictures per second that it has with all of them in one pass.
+# What ONNX Runtime makes of so many pictures for each core stays in the caches. On two cores base answers batches of 16
+# with 1.1 times the pictures per second that it has with all of them in one pass.
 _PICTURES_A_CORE = 2
 
 # Pictures (N, 3, H, W), float32, normalised -> logits (N, K), float32.

@@ -109,10 +109,11 @@ def _combinations(wanted: InferenceSettings) -> Iterator[tuple[str, str]]:
 def _in_runtime(
     network: Classifier, precision: str, backend: str, calibration: str | Sequence[Any], prepare: Prepare
 ) -> Classifier:
-    if precision == "int8" and not calibration and backend == _NEEDS_RANGES:
-        calibration = shipped_pictures()
-    pictures = [one.numpy() for one in _pixels(calibration, prepare)] if precision == "int8" else []
-    return session_network(network, backend, precision, pictures)
+    if precision != "int8":
+        return session_network(network, backend, precision)
+    if backend == _NEEDS_RANGES:
+        calibration = calibration or shipped_pictures()
+    return session_network(network, backend, precision, [one.numpy() for one in _pixels(calibration, prepare)])
 
 
 def shipped_pictures() -> list[Path]:
