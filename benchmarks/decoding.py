@@ -211,25 +211,26 @@ def end_to_end(place: Path, rounds: int, console: Console) -> dict[str, Any]:
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     console.print("Ready")
     for turn in range(rounds + 1):
-        for way in WAYS:
-            # The first turn warms up.
+        # Each way goes first as often as the others: a machine's speed drifts. The first turn warms up.
+        first = turn % len(WAYS)
+        for way in WAYS[first:] + WAYS[:first]:
             told = ask(child, [way, paths if turn else paths[:32], 32])
             if turn:
                 runs[way].append(told)
                 console.print(f"{way}: {len(paths) / told['seconds']:.2f} images/s, {told['processor']:.1f} s of cores")
     child.communicate()
-    found = {
-        way: {key: median_ratio(runs[way], runs[WAYS[0]], key) for key in ("seconds", "processor")} for way in WAYS
-    }
+    found = {way: {key: ratio(runs[way], runs[WAYS[0]], key) for key in ("seconds", "processor")} for way in WAYS}
     for way in WAYS[1:]:
-        slower = "{seconds:.3f} times the seconds and {processor:.3f} the processor time".format(**found[way])
-        console.print(f"{way}: {slower} of the {WAYS[0]}")
-    return {"batch": 32, "pictures": len(paths), "runs": runs, "median_ratios": found}
+        for key, what in (("seconds", "time"), ("processor", "processor time")):
+            times = "{median:.2f} times ({least:.2f} to {most:.2f})".format(**found[way][key])
+            console.print(f"{way}: {times} the {what} of the {WAYS[0]}")
+    return {"batch": 32, "pictures": len(paths), "runs": runs, "ratios": found}
 
 
-def median_ratio(mine: list[dict[str, Any]], others: list[dict[str, Any]], key: str) -> float:
-    """Returns the median of the ratios of the rounds."""
-    return statistics.median(one[key] / other[key] for one, other in zip(mine, others, strict=True))
+def ratio(mine: list[dict[str, Any]], others: list[dict[str, Any]], key: str) -> dict[str, float]:
+    """Returns the median, the least and the most of the ratios of the rounds."""
+    ratios = [one[key] / other[key] for one, other in zip(mine, others, strict=True)]
+    return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
 def started(code: str, *, one_thread: bool) -> subprocess.Popen[str]:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from modelscope_beit.export.write_openvino import write_openvino
 from modelscope_beit.network.classifier import Classifier
 from modelscope_beit.network.mapped_memory import give_back
 from modelscope_beit.settings.inference import RUNTIMES
+
+# From this opset on attention is one operator, with which ONNX Runtime answers 1.03 times as fast, in int8 up to 1.06
+# times; OpenVINO is no faster. These releases are the first that know it; torch 2.9 is the first that was tried.
+_ATTENTION_OPSET = 23
+_ATTENTION_SINCE = {"torch": (2, 9), "onnx": (1, 18), "onnxruntime": (1, 23)}
 
 
 def installed_runtimes() -> list[str]:
@@ -61,7 +67,7 @@ def _write(
 ) -> Path:
     program = exported_program(graph_module(network, half=False), torch.zeros(2, 3, *size), dynamic_size=False)
     file = folder / TARGETS["onnx"].file
-    write_onnx(program, file, opset=LOWEST_OPSET, dynamic_size=False, weights_beside=True)
+    write_onnx(program, file, opset=_opset(backend), dynamic_size=False, weights_beside=True)
     if precision == "int8":
         source, file = file, folder / f"int8_{file.name}"
         quantize_onnx(source, file, calibration)
@@ -69,3 +75,13 @@ def _write(
         source, file = file, folder / TARGETS["openvino"].file
         write_openvino(source, file, half=False)
     return file
+
+
+def _opset(backend: str) -> int:
+    knows_attention = all(_release(package) >= since for package, since in _ATTENTION_SINCE.items())
+    return _ATTENTION_OPSET if backend == "onnxruntime" and knows_attention else LOWEST_OPSET
+
+
+def _release(package: str) -> tuple[int, ...]:
+    """The first two numbers of the version of a package that is installed."""
+    return tuple(int(number) for number in str(import_module(package).__version__).split(".")[:2])
