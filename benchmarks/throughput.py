@@ -195,9 +195,10 @@ def compare(contestants: list[Contestant]) -> list[dict[str, Any]]:
 
 
 def take_turns(contestants: list[Contestant], batch: int, arguments: argparse.Namespace, console: Console) -> None:
-    """Lets all contestants compute in turns, one at a time."""
+    """Lets all contestants compute one at a time; each turn begins with another."""
     for turn in range(arguments.rounds):
-        for one in contestants:
+        first = turn % len(contestants)
+        for one in contestants[first:] + contestants[:first]:
             with console.status(f"{one.name} {one.precision}, batches of {batch}, {turn + 1} of {arguments.rounds}"):
                 time.sleep(PAUSE)
                 order = {"batch": batch, "seconds": arguments.seconds, "is_first": turn == 0}
