@@ -59,14 +59,21 @@ def test_write_onnx__needs_its_extra(program, tmp_path, monkeypatch) -> None:
         write_onnx(program, tmp_path / "model.onnx", opset=18, dynamic_size=False)
 
 
-def test_quantize_onnx__keeps_weights_in_seven_bits_and_attention_in_float(exported, tmp_path, caplog) -> None:
+@pytest.mark.parametrize("number", [5, 0])
+def test_quantize_onnx__keeps_weights_in_seven_bits_and_both_ends_and_attention_in_float(
+    number: int, exported, tmp_path, caplog
+) -> None:
+    """With ranges from pictures, and with those of each pass."""
     source = tmp_path / "float.onnx"
     source.write_bytes((exported("tiny", "onnx") / "model.onnx").read_bytes())
-    images = np.random.default_rng(0).standard_normal((5, 3, 32, 32), np.float32)
+    images = np.random.default_rng(0).standard_normal((number, 3, 32, 32), np.float32)
     quantize_onnx(source, tmp_path / "int8.onnx", list(images))
     graph = onnx.load(tmp_path / "int8.onnx").graph
     weights = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8 and len(one.dims) == 2]
-    # Patches; queries, keys and values, projection and two layers of the block; head.
-    assert len(weights) == 1 + 4 + 1
+    # Of the block: queries, keys and values, projection and two layers. Not the patches, nor the head.
+    assert len(weights) == 4
     assert max(np.abs(onnx.numpy_helper.to_array(one).astype(int)).max() for one in weights) == 64
+    in_float = {one.name: one.dims for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
+    products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in in_float]
+    assert len(products) == 2
     assert not caplog.records
