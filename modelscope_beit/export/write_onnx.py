@@ -107,12 +107,15 @@ def quantize_onnx(source: Path, file: Path, images: Sequence[np.ndarray]) -> Non
 
 
 def _first_and_last_product(file: Path) -> list[str]:
-    """The names of two nodes with weights, and those that ONNX Runtime gives them when it splits off their bias."""
+    """The names of two nodes with weights, and those that ONNX Runtime gives them when it splits off their bias.
+
+    None where nothing lies between the two, so that something is in 8 bits.
+    """
     onnx = require("onnx", extra="onnx", purpose="to quantize ONNX files")
     graph = onnx.load(file, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}
     products = [node.name for node in graph.node if node.op_type in _QUANTIZED and weights.intersection(node.input)]
-    ends = products[:1] + products[-1:]
+    ends = [products[0], products[-1]] if len(products) > 2 else []
     return ends + [f"{name}_MatMul" for name in ends]
 
 
