@@ -66,7 +66,7 @@ def quantize_onnx(source: Path, file: Path, images: Sequence[np.ndarray]) -> Non
     The first and the last of them, of pixels and to logits, stay in float: less than 1 % of the arithmetic of base and
     more than half of the error (rms of the logits' difference 1.2 % of their spread; with them 2.5 %, or 2.9 % with
     fixed ranges). Weights use 7 of the 8 bits: processors without VNNI add two products in 16 bits, which 8 bits
-    overflow; seen with the embedded network, whose logits then moved by 0.41 in place of 0.10.
+    overflow; seen with the embedded network, all of it in integers, whose logits then moved by 0.41, not by 0.10.
     """
     quantization = require("onnxruntime.quantization", extra="onnx", purpose="to quantize ONNX files")
     prepared = source.with_name(f"prepared-{source.name}")
