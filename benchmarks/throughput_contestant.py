@@ -18,8 +18,8 @@ import numpy as np
 
 # The first pictures of pictures.npy give the ranges for int8, on the others answers are compared.
 CALIBRATION_PICTURES = 16
-# One of them makes products in a precision fast.
-INSTRUCTIONS = {"bf16": ("avx512_bf16", "amx_bf16"), "int8": ("avx512_vnni", "avx_vnni", "amx_int8")}
+# One of them makes products in bfloat16 fast.
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 # Pictures (N, 3, H, W), float32 -> logits (N, K), float32.
 Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -144,27 +144,38 @@ def open_openvino(folder: Path, precision: str) -> Forward:
 def open_products(folder: Path, precision: str) -> Forward:
     """The machine itself: plain matrix products of the shapes of the network's linear layers, nothing else.
 
-    Without instructions for a precision torch's product of it is a slow loop, which limits nobody.
+    Those of int8 are oneDNN's, of uint8 with packed int8: torch._int_mm is a hundred times slower without VNNI.
     """
     import torch
     from throughput_report import processor
 
-    instructions = INSTRUCTIONS.get(precision, ())
-    if instructions and not set(instructions).intersection(processor()[1]):
-        raise CannotRunError(f"the processor has none of {', '.join(instructions)}")
+    from modelscope_beit.network.operator_checks import largest_packed_int8, packed_int8_product, packed_int8_weight
+
+    if precision == "bf16" and not set(BF16_INSTRUCTIONS).intersection(processor()[1]):
+        # A slow loop, which limits nobody.
+        raise CannotRunError(f"the processor has none of {', '.join(BF16_INSTRUCTIONS)}")
+    if precision == "int8" and largest_packed_int8() is None:
+        raise CannotRunError("oneDNN's int8 products are wrong here, or not to be had")
     about = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}[precision]
-    product = torch._int_mm if precision == "int8" else torch.mm
     shapes = [tuple(shape) for shape in about["shapes"]]
-    weights = [torch.ones(outside, inside).to(dtype).t() for inside, outside, _ in shapes]
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.uint8}[precision]
+
+    def layer(inside: int, outside: int) -> Callable[[Any], Any]:
+        if precision == "int8":
+            packed = packed_int8_weight(torch.ones(outside, inside, dtype=torch.int8))
+            return lambda left: packed_int8_product(left, (1.0, 0), packed, torch.ones(outside), None)
+        weight = torch.ones(outside, inside, dtype=dtype).t()
+        return lambda left: torch.mm(left, weight)
+
+    products = [(inside, times, layer(inside, outside)) for inside, outside, times in shapes]
 
     @torch.inference_mode()
     def forward(images: np.ndarray) -> np.ndarray:
         rows = len(images) * about["tokens"]
-        for (inside, _, times), weight in zip(shapes, weights, strict=True):
+        for inside, times, product in products:
             left = torch.ones(rows, inside, dtype=dtype)
             for _ in range(times):
-                product(left, weight)
+                product(left)
         return np.zeros((len(images), 0), np.float32)
 
     return forward

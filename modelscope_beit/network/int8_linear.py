@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from modelscope_beit.network.inference_form import InferenceForm, Linear
 from modelscope_beit.network.operator_checks import (
+    largest_packed_int8,
     packed_int8_product,
-    packed_int8_product_works,
     packed_int8_weight,
 )
 
@@ -80,9 +80,10 @@ class Int8Linear(nn.Module):
         super().__init__()
         weight = weight.detach()
         self.gelu, self.bias = gelu, None if bias is None else bias.detach().clone()
-        self.steps = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127  # (out,)
+        largest = largest_packed_int8()
+        self.is_packed = largest is not None
+        self.steps = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / (largest or 127)  # (out,)
         narrow = (weight / self.steps[:, None]).round_().to(torch.int8)
-        self.is_packed = packed_int8_product_works()
         self.weight = packed_int8_weight(narrow) if self.is_packed else narrow
         self.given = None if given is None else given.step_and_zero()
         self.answered = None if answered is None else answered.step_and_zero()

@@ -2,7 +2,7 @@
 
 They are made for PyTorch's compiler and may change with any release: whoever uses one asks here first, which runs it
 once, on a small problem, beside the public functions. A processor can be the reason too: without VNNI instructions
-oneDNN's int8 product overflows.
+oneDNN's product overflows with all 8 bits of the weights.
 """
 
 import functools
@@ -90,9 +90,15 @@ def packed_product_works(dtype: torch.dtype) -> bool:
 
 
 @functools.cache
-def packed_int8_product_works() -> bool:
-    """Tells whether packed_int8_product gives what the definition gives, also where sums are as large as can be."""
-    return _agrees("oneDNN's product of int8 weights", _int8_difference)
+def largest_packed_int8() -> int | None:
+    """Returns up to which weight packed_int8_product gives what the definition gives; None: it does for none.
+
+    It is 127, or 64 on processors without VNNI: they add two products in 16 bits, which hold 2 * 255 * 64.
+    """
+    for largest in (127, 64):
+        if _agrees(f"oneDNN's product of int8 weights up to {largest}", functools.partial(_int8_difference, largest)):
+            return largest
+    return None
 
 
 def _agrees(what: str, difference: Callable[[], float]) -> bool:
@@ -107,7 +113,7 @@ def _agrees(what: str, difference: Callable[[], float]) -> bool:
         if found <= 1:
             return True
         why = f"it is wrong by {found:.3g} times what rounding explains"
-    _logger.info("%s is not used, public functions take its place: %s.", what, why)
+    _logger.info("%s is not used: %s.", what, why)
     return False
 
 
@@ -131,11 +137,11 @@ def _packed_difference(dtype: torch.dtype) -> float:
     )
 
 
-def _int8_difference() -> float:
+def _int8_difference(largest: int) -> float:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, 256, (2, 7, 64), generator=generator).to(torch.uint8)
-    weight = torch.randint(-127, 128, (48, 64), generator=generator).to(torch.int8)
-    tokens[0, 0], weight[0], weight[1] = 255, 127, -127
+    weight = torch.randint(-largest, largest + 1, (48, 64), generator=generator).to(torch.int8)
+    tokens[0, 0], weight[0], weight[1] = 255, largest, -largest
     steps, bias = torch.rand(48, generator=generator) / 1000, torch.randn(48, generator=generator)
     packed, input_step = packed_int8_weight(weight), (0.02, 101)
     exact = F.linear(0.02 * (tokens.double() - 101), weight.double() * steps.double()[:, None], bias.double())

@@ -18,8 +18,9 @@ BACKENDS = (TORCH, *RUNTIMES, AUTO)
 class InferenceSettings:
     """How a network answers.
 
-    precision: "fp32" is exact. "bf16" and "int8" are faster where the processor has instructions for them, and need
-        less memory. "fp16" is for GPUs. "auto" is the fastest one that stays close to fp32.
+    precision: "fp32" is exact. "bf16" is faster where the processor has instructions for it; "int8" with AVX2, too,
+        if the network is not small. Both need less memory. "fp16" is for GPUs. "auto" is the fastest one that stays
+        close to fp32.
     backend: "torch", or what runs the graph of the network in its place; "auto" is the fastest that is installed.
     calibration: a folder of pictures or a list of them, as images.reading takes them, from which int8 takes the
         ranges of its activations; none: the range is that of each batch, so that an answer depends a little on the

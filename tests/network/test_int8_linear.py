@@ -8,14 +8,16 @@ from modelscope_beit.network import int8_linear as module
 from modelscope_beit.network.classifier import BeitClassifier
 from modelscope_beit.network.inference_form import inference_form
 from modelscope_beit.network.int8_linear import Int8Linear, Range, measure_ranges
-from modelscope_beit.network.operator_checks import packed_int8_product_works
+from modelscope_beit.network.operator_checks import largest_packed_int8
 
 
-@pytest.fixture(params=[True, False], ids=["packed", "plain"])
-def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param and not packed_int8_product_works():
-        pytest.skip("oneDNN's int8 product is wrong on this processor (no VNNI)")
-    monkeypatch.setattr(module, "packed_int8_product_works", lambda: request.param)
+@pytest.fixture(params=[127, 64, None], ids=["8 bits", "7 bits", "plain"])
+def largest_weight(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Returns up to which number weights go, in each way that this processor has."""
+    if (request.param or 0) > (largest_packed_int8() or 0):
+        pytest.skip(f"oneDNN's product of int8 weights up to {request.param} is wrong on this processor")
+    monkeypatch.setattr(module, "largest_packed_int8", lambda: request.param)
+    return request.param or 127
 
 
 @pytest.mark.parametrize(("low", "high"), [(-3.0, 5.0), (0.5, 4.0), (-0.17, 0.0), (0.0, 0.0)])
@@ -25,9 +27,8 @@ def test_step_and_zero__meet_zero_and_both_ends(low: float, high: float) -> None
     assert step * (0 - zero) <= min(low, 0) + step / 2 and step * (255 - zero) >= max(high, 0) - step / 2
 
 
-@pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize("gelu", [True, False])
-def test_layer__is_the_product_of_the_rounded_numbers(gelu: bool) -> None:
+def test_layer__is_the_product_of_the_rounded_numbers(gelu: bool, largest_weight: int) -> None:
     generator = torch.Generator().manual_seed(5)
     tokens = torch.randn(2, 9, 64, generator=generator)
     weight = torch.randn(48, 64, generator=generator) * torch.logspace(-2, 1, 48)[:, None]
@@ -37,7 +38,7 @@ def test_layer__is_the_product_of_the_rounded_numbers(gelu: bool) -> None:
     step = 6.5 / 255
     zero = round(3.0 / step)
     rounded = ((tokens.double() / step + zero).round().clamp(0, 255) - zero) * step
-    steps = weight.double().abs().amax(1, keepdim=True).clamp_min(1e-30) / 127
+    steps = weight.double().abs().amax(1, keepdim=True).clamp_min(1e-30) / largest_weight
     wanted = F.linear(rounded, (weight / steps).round() * steps, bias.double())
     wanted = F.gelu(wanted) if gelu else wanted
     found = Int8Linear(weight, bias, gelu, given=given, answered=None)(tokens)
@@ -53,7 +54,7 @@ def test_layer__is_the_product_of_the_rounded_numbers(gelu: bool) -> None:
         torch.testing.assert_close(layer(tokens, other).double(), wanted + other, atol=2e-3, rtol=1e-4)
 
 
-@pytest.mark.usefixtures("_either_way")
+@pytest.mark.usefixtures("largest_weight")
 def test_layer__without_a_range_takes_that_of_the_batch() -> None:
     tokens, weight = 40 * torch.randn(2, 9, 64), torch.randn(48, 64)
     own = Int8Linear(weight, None, False, given=None, answered=None)(tokens)
@@ -62,7 +63,7 @@ def test_layer__without_a_range_takes_that_of_the_batch() -> None:
     torch.testing.assert_close(own, given, atol=1e-3, rtol=0)
 
 
-@pytest.mark.usefixtures("_either_way")
+@pytest.mark.usefixtures("largest_weight")
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_layer__tells_of_numbers_that_are_not_finite(broken: float) -> None:
     """As in float32: who looks at the answers then finds out, in place of an error from within."""

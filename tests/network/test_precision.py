@@ -54,7 +54,7 @@ def test_form_in__is_as_close_as_promised(family: str, choices: dict) -> None:
         bf16 = share_of_spread(form_in(classifier, "bf16")(images), wanted)
         assert 0 < bf16 < by_torch
         # Random ViTs have no layer scale, and this one is narrow: a rounding counts for more.
-        slack = 1 if family == "beitv2" else 2
+        slack = 1 if family == "beitv2" else 2.5
         assert bf16 < 0.006 * slack
         for int8 in (form_in(classifier, "int8", ranges=ranges), form_in(classifier, "int8")):
             logits = int8(images)
@@ -75,14 +75,14 @@ def test_form_in__attention_in_steps_equals_the_fused_one(monkeypatch: pytest.Mo
     classifier, images = randomised("beitv2", {}), pictures(16, seed=1)
     monkeypatch.setattr(module, "multiplies", lambda dtype: True)
     form = form_in(classifier, "bf16")
-    assert all(block.in_steps for block in form.blocks)
+    assert all(block.in_steps for block in form.network.blocks)
     with torch.inference_mode():
         assert share_of_spread(form(images), classifier(images)) < 0.006
 
 
 def test_form_in__narrow_weights_are_the_only_copy() -> None:
     classifier = randomised("beitv2", {})
-    block = form_in(classifier, "bf16").blocks[0]
+    block = form_in(classifier, "bf16").network.blocks[0]
     kept = {id(tensor) for tensor in block.parameters()} & {id(tensor) for tensor in classifier.parameters()}
     assert len(kept) == 4, "only the two norms are shared"
     assert not any(tensor.ndim == 2 for tensor in block.parameters()), "a float32 weight is still held"
@@ -120,3 +120,15 @@ def test_form_in__fp16_is_autocast() -> None:
     assert isinstance(form, UnderAutocast) and isinstance(form.network, InferenceForm)
     with torch.inference_mode():
         assert 0 < share_of_spread(form(images), classifier(images)) < 0.006
+
+
+@pytest.mark.parametrize("number", [1, 4, 5, 11])
+def test_form_in__large_batches_go_in_parts(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four pictures of 16 patches and a hidden width of 256 make a block of 64 KiB."""
+    monkeypatch.setattr(module, "_LARGEST_BLOCK", 70_000)
+    classifier, images = randomised("beitv2", {}), pictures(number, seed=1)
+    form, sizes = form_in(classifier, "fp32"), []
+    form.network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    with torch.inference_mode():
+        torch.testing.assert_close(form(images), classifier(images), atol=1e-5, rtol=1e-5)
+    assert sum(sizes) == number and max(sizes) <= 4 and max(sizes) - min(sizes) <= 1
