@@ -54,7 +54,6 @@ CAN = {
     "timm in ONNX Runtime": ("fp32", "int8"),
     "timm in OpenVINO": ("fp32", "bf16"),
     "ours by ONNX Runtime": ("fp32", "int8"),
-    "ours by OpenVINO": ("fp32", "int8"),
 }
 ANCHORS = ("ModelScope + mmcls", "timm", "transformers", "ours")
 PRODUCTS = "matrix products"

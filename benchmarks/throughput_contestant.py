@@ -19,7 +19,7 @@ import numpy as np
 # The first pictures of pictures.npy give the ranges for int8, on the others answers are compared.
 CALIBRATION_PICTURES = 16
 # One of them makes products in bfloat16 fast.
-BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+BF16_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16"})
 # Pictures (N, 3, H, W), float32 -> logits (N, K), float32.
 Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -72,6 +72,7 @@ def open_ours(folder: Path, precision: str, backend: str = "torch") -> Forward:
     """
     import torch
 
+    from modelscope_beit.errors import SettingsError
     from modelscope_beit.model_folder.opening import open_model
     from modelscope_beit.network.precision import form_in
     from modelscope_beit.prediction.answering import answering_network
@@ -83,7 +84,10 @@ def open_ours(folder: Path, precision: str, backend: str = "torch") -> Forward:
     takes_ranges = precision == "int8" and backend != "onnxruntime"
     calibration = list(np.load(folder / "pictures.npy")[:CALIBRATION_PICTURES]) if takes_ranges else []
     wanted = InferenceSettings(precision, backend, calibration=calibration)
-    network = answering_network(model.network, wanted, torch.from_numpy, folder=model.folder, batch_size=1)
+    try:
+        network = answering_network(model.network, wanted, torch.from_numpy, folder=model.folder, batch_size=1)
+    except SettingsError as error:
+        raise CannotRunError(str(error)) from error
     return run_torch(network, "fp32")
 
 
@@ -151,9 +155,9 @@ def open_products(folder: Path, precision: str) -> Forward:
 
     from modelscope_beit.network.operator_checks import largest_packed_int8, packed_int8_product, packed_int8_weight
 
-    if precision == "bf16" and not set(BF16_INSTRUCTIONS).intersection(processor()[1]):
+    if precision == "bf16" and not BF16_INSTRUCTIONS.intersection(processor()[1]):
         # A slow loop, which limits nobody.
-        raise CannotRunError(f"the processor has none of {', '.join(BF16_INSTRUCTIONS)}")
+        raise CannotRunError(f"the processor has none of {', '.join(sorted(BF16_INSTRUCTIONS))}")
     if precision == "int8" and largest_packed_int8() is None:
         raise CannotRunError("oneDNN's int8 products are wrong here, or not to be had")
     about = json.loads((folder / "network.json").read_text(encoding="utf-8"))

@@ -4,7 +4,8 @@
 
 Each contestant lives in a process of its own and makes one step when it is told to, so that a busy machine is busy for
 all. All have the same pictures, batch, drop path, label smoothing and AdamW, and the precision that a user gets who
-asks for none: float32 from the peers, ours what the hardware is good at.
+asks for none: float32 from the peers, ours what the hardware is good at. Where that is bfloat16, ours in float32 and
+timm under autocast run, too.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from throughput_contestant import BF16_INSTRUCTIONS
+from throughput_report import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -45,7 +48,7 @@ import os, sys, torch
 batch = int(sys.argv[1])
 torch.manual_seed(0)
 images, labels = torch.randn(batch, 3, 224, 224), torch.randint(0, 1000, (batch,))
-precision = "fp32"
+precision = sys.argv[3]
 """
 STOCK = """
 from mmcls.models import build_classifier
@@ -77,7 +80,9 @@ model = timm.create_model("beitv2_base_patch16_224", drop_path_rate=0.1).train()
 optimizer = timm.optim.create_optimizer_v2(model, opt="adamw", lr=5e-5, weight_decay=0.05)
 loss_of = timm.loss.LabelSmoothingCrossEntropy(0.1)
 def step():
-    loss = loss_of(model(images), labels)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        logits = model(images)
+    loss = loss_of(logits.float(), labels)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -103,7 +108,7 @@ loss = {"type": "LabelSmoothLoss", "label_smooth_val": 0.1, "mode": "original"}
 content["model"]["mm_model"]["head"]["loss"] = loss
 content["train"] = {"dataloader": {"batch_size_per_gpu": batch, "workers_per_gpu": 0}, "max_epochs": 1,
                     "optimizer_config": {"grad_clip": {"max_norm": 5.0}}, "lr_config": {"policy": "fixed"},
-                    "optimizer": {"type": "AdamW", "lr": 5e-5, "weight_decay": 0.05}}
+                    "optimizer": {"type": "AdamW", "lr": 5e-5, "weight_decay": 0.05}, "precision": precision}
 settings, recipe = read_recipe(content, where="the base configuration")
 weights = place / "start.pth"
 write_weights(weights, build_classifier(settings.model).state_dict(), {})
@@ -120,8 +125,15 @@ def step():
     losses, _ = train_step(run, [one])
     return float(losses[0])
 """
-PEERS = {"stock trainer": "mmcls", "timm": "timm"}
-CONTESTANTS = {"stock trainer": STOCK, "timm": TIMM, "ours": OURS}
+# Name -> code, precision, package that it needs.
+CONTESTANTS = {
+    "stock trainer": (STOCK, "fp32", "mmcls"),
+    "timm": (TIMM, "fp32", "timm"),
+    "ours": (OURS, "auto", "torch"),
+    "timm under autocast": (TIMM, "bf16", "timm"),
+    "ours in float32": (OURS, "fp32", "torch"),
+}
+IN_THE_OTHER_PRECISION = ("timm under autocast", "ours in float32")
 
 
 def main() -> None:
@@ -131,9 +143,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="pictures a step (default: 8)")
     arguments = parser.parse_args()
     console = Console()
-    absent = {name for name, package in PEERS.items() if find_spec(package) is None}
+    absent = {name for name, (_, _, package) in CONTESTANTS.items() if find_spec(package) is None}
+    left_out = absent.union(() if BF16_INSTRUCTIONS.intersection(processor()[1]) else IN_THE_OTHER_PRECISION)
     with tempfile.TemporaryDirectory() as place:
-        runs = measure([name for name in CONTESTANTS if name not in absent], arguments, place, console)
+        runs = measure([name for name in CONTESTANTS if name not in left_out], arguments, place, console)
     record = {"about": about(arguments), "missing_peers": sorted(absent), "runs": runs}
     record["figures"] = figures(runs, arguments.batch)
     console.print(table(record["figures"]))
@@ -149,8 +162,9 @@ def measure(
     """Returns what each contestant told of each round; all are ready before the first one begins."""
     children = {}
     for name in contestants:
-        code = PICTURES + CONTESTANTS[name] + SERVE
-        command = [sys.executable, "-c", code, str(arguments.batch), place]
+        code, precision, _ = CONTESTANTS[name]
+        own_place = Path(tempfile.mkdtemp(dir=place))
+        command = [sys.executable, "-c", PICTURES + code + SERVE, str(arguments.batch), str(own_place), precision]
         with console.status(f"{name} gets ready"):
             children[name] = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -221,7 +235,7 @@ def about(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": f"python benchmarks/training_step.py --rounds {arguments.rounds} --batch {arguments.batch}",
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
         "threads": os.environ.get("OMP_NUM_THREADS", "as many as torch takes"),

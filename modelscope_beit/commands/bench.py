@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from modelscope_beit.commands.model_argument import local_path
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.settings.inference import AUTO, PRECISIONS, RUNTIMES, TORCH, InferenceSettings
+from modelscope_beit.settings.inference import AUTO, PRECISIONS, PRECISIONS_BY, RUNTIMES, TORCH, InferenceSettings
 
 if TYPE_CHECKING:
     from modelscope_beit.prediction.form_choice import Choice
@@ -89,7 +89,7 @@ def _forms(backends: Sequence[str], precisions: Sequence[str]) -> list[Inference
     """Returns the combinations that exist."""
     found = []
     for backend, precision in product(backends, precisions):
-        if backend == TORCH or precision in ("fp32", "int8"):
+        if precision in PRECISIONS_BY[backend]:
             found.append(InferenceSettings(precision, backend))
     return found
 

@@ -5,6 +5,7 @@ import textwrap
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,18 @@ def _open_onnxruntime(file: Path) -> Session:
     return run
 
 
-def _open_openvino(file: Path) -> Session:
-    openvino = require("openvino", extra="openvino", purpose="to run OpenVINO files, and ONNX files by OpenVINO")
+def openvino_computes_in_bf16() -> bool:
+    """Tells whether OpenVINO computes in bfloat16 on this processor; elsewhere it takes float32, and says nothing."""
+    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _openvino() -> Any:
+    return require("openvino", extra="openvino", purpose="to run OpenVINO files, and ONNX files by OpenVINO")
+
+
+def _open_openvino(file: Path, precision: str) -> Session:
     # Its own choice is bfloat16 where the processor has it: then answers would depend on the machine.
-    precision = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(file, "CPU", precision)
+    compiled = _openvino().Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": precision})
     return lambda images: compiled(images)[0].copy()
 
 
@@ -119,7 +127,8 @@ def _cause(error: Exception) -> str:
 
 RUNTIMES = {
     "onnxruntime": Runtime("onnxruntime", _open_onnxruntime),
-    "openvino": Runtime("openvino", _open_openvino),
+    "openvino": Runtime("openvino", partial(_open_openvino, precision="f32")),
+    "openvino.bf16": Runtime("openvino", partial(_open_openvino, precision="bf16")),
     "torch.jit": Runtime("torch", _open_torchscript),
     "torch.export": Runtime("torch", _open_program),
     "torch.aotinductor": Runtime("torch", _open_compiled),

@@ -5,11 +5,14 @@ in distilled networks one more), K classes, L blocks, A attention heads, D = C /
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
+from modelscope_beit.network.linear import Linear, is_eager, linear
 from modelscope_beit.network.relative_position import num_table_rows
 from modelscope_beit.settings.model import BackboneSettings
 
@@ -40,7 +43,7 @@ class Attention(nn.Module):
         width = settings.width
         self.num_heads = settings.num_heads
         self.attention_dropout = settings.attention_dropout
-        self.qkv = nn.Linear(width, 3 * width, bias=settings.qkv_bias == "full")
+        self.qkv = Linear(width, 3 * width, bias=settings.qkv_bias == "full")
         self.q_bias = self.v_bias = self.relative_position_bias_table = None
         if settings.qkv_bias == "qv":
             self.q_bias = nn.Parameter(torch.zeros(width))
@@ -49,30 +52,34 @@ class Attention(nn.Module):
             self.relative_position_bias_table = nn.Parameter(
                 torch.zeros(num_table_rows(*settings.grid), settings.num_heads)
             )
-        self.proj = nn.Linear(width, width)
+        self.proj = Linear(width, width)
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
         """Returns (N, T, C) from tokens (N, T, C) and the bias of the logits (A, T, T)."""
         queries, keys, values = self._queries_keys_values(tokens)
-        mixed = F.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            # Under autocast the queries are in half precision; the mask must be of their type. With three axes
-            # PyTorch's fused attention would be passed over on a processor.
-            attn_mask=None if bias is None else bias.to(queries.dtype)[None],
-            dropout_p=self.attention_dropout if self.training else 0.0,
-        )  # (N, A, T, D)
+        dropout = self.attention_dropout if self.training else 0.0
+        if bias is not None and bias.requires_grad and bias.device.type == "cpu" and torch.is_grad_enabled():
+            # PyTorch's fused attention gives no gradient for a mask on a processor; what takes its place keeps the
+            # weights twice and copies of queries and keys.
+            mixed = F.dropout(_weights(queries, keys, bias), dropout) @ values
+        else:
+            mixed = F.scaled_dot_product_attention(
+                queries,
+                keys,
+                values,
+                # Under autocast the queries are in half precision; the mask must be of their type. With three axes
+                # PyTorch's fused attention would be passed over on a processor.
+                attn_mask=None if bias is None else bias.to(queries.dtype)[None],
+                dropout_p=dropout,
+            )  # (N, A, T, D)
         attended: Tensor = self.dropout(self.proj(mixed.transpose(1, 2).flatten(2)))
         return attended
 
     def weights(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
         """Returns the attention weights (N, A, T, T), which the fused forward pass never forms; rows sum to 1."""
         queries, keys, _ = self._queries_keys_values(tokens)
-        logits = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-2, -1)
-        weights: Tensor = (logits if bias is None else logits + bias).softmax(dim=-1)
-        return weights
+        return _weights(queries, keys, bias)
 
     def qkv_bias(self) -> Tensor | None:
         """Returns the bias (3 C) of queries, keys and values in one vector, if they have one."""
@@ -81,7 +88,7 @@ class Attention(nn.Module):
         return torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
 
     def _queries_keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = F.linear(tokens, self.qkv.weight, self.qkv_bias())  # (N, T, 3 C)
+        qkv = linear(tokens, self.qkv.weight, self.qkv_bias())  # (N, T, 3 C)
         queries, keys, values = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         return queries, keys, values  # (N, A, T, D) each
 
@@ -91,13 +98,19 @@ class FeedForward(nn.Module):
 
     def __init__(self, settings: BackboneSettings) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(settings.width, settings.mlp_hidden)
-        self.fc2 = nn.Linear(settings.mlp_hidden, settings.width)
+        self.fc1 = Linear(settings.width, settings.mlp_hidden)
+        self.fc2 = Linear(settings.mlp_hidden, settings.width)
         self.dropout = nn.Dropout(settings.dropout)
+        self.is_checkpointed = settings.gradient_checkpointing
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Returns (N, T, C) from tokens (N, T, C)."""
-        transformed: Tensor = self.dropout(self.fc2(F.gelu(self.fc1(tokens))))
+        hidden = self.fc1(tokens)
+        activated = F.gelu(hidden)
+        # What is recomputed as a whole keeps nothing anyway.
+        is_kept = self.is_checkpointed or hidden.device.type != "cpu" or not is_eager()
+        with nullcontext() if is_kept else _made_again(F.gelu, hidden, activated):
+            transformed: Tensor = self.dropout(self.fc2(activated))
         return transformed
 
 
@@ -142,9 +155,32 @@ class Block(nn.Module):
             # gradient, if only of zeros.
             return tokens + _scaled(branch_of(tokens), gamma) * (kept / keep)[:, None, None]
         # A processor does not compute what is dropped.
-        branch = _scaled(branch_of(tokens[places]), gamma)
+        branch = _scaled(branch_of(tokens.index_select(0, places)), gamma)
         return tokens.index_add(0, places, branch.to(tokens.dtype), alpha=1 / keep)
+
+
+def _made_again(make: Callable[[Tensor], Tensor], given: Tensor, made: Tensor) -> saved_tensors_hooks:
+    """Lets autograd keep what `made` was made of, in place of it; `given` is kept anyway, for the gradient of `make`.
+
+    Of GELU that is a tenth of the memory of a training step, for 1 % of its time.
+    """
+    place, size = made.untyped_storage().data_ptr(), made.numel()
+
+    def packed(tensor: Tensor) -> Tensor | torch.Size:
+        is_made = tensor.numel() == size and tensor.untyped_storage().data_ptr() == place
+        return tensor.shape if is_made else tensor
+
+    def unpacked(kept: Tensor | torch.Size) -> Tensor:
+        return make(given).view(kept) if isinstance(kept, torch.Size) else kept
+
+    return saved_tensors_hooks(packed, unpacked)
 
 
 def _scaled(branch: Tensor, gamma: Tensor | None) -> Tensor:
     return branch if gamma is None else gamma * branch
+
+
+def _weights(queries: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
+    """Returns attention weights (N, A, T, T) of queries and keys (N, A, T, D) and the bias of the logits (A, T, T)."""
+    logits = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-2, -1)
+    return (logits if bias is None else logits.add_(bias.to(logits.dtype))).softmax(dim=-1)

@@ -33,7 +33,7 @@ class PackedLinear(nn.Module):
 
 
 class UnpackedLinear(nn.Module):
-    """The same by public functions; rounds where PackedLinear does.
+    """The same by public functions; rounds where PackedLinear does, and in bfloat16 before GELU, too.
 
     A processor without instructions for bfloat16 multiplies in float32: the weights stay narrow in memory and are
     widened one layer at a time, which is twice as fast as PyTorch's own way.

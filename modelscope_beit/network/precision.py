@@ -11,7 +11,7 @@ from modelscope_beit.network.classifier import BeitClassifier, Classifier
 from modelscope_beit.network.inference_form import PATCHES, Arithmetic, InferenceForm, inference_form
 from modelscope_beit.network.int8_linear import Range, int8_linear
 from modelscope_beit.network.mapped_memory import give_back
-from modelscope_beit.network.operator_checks import multiplies
+from modelscope_beit.network.operator_checks import multiplies, prefers_onednn
 from modelscope_beit.network.packed_linear import packed_linear
 
 _NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,7 +38,7 @@ def form_in(
     device = torch.device("cpu") if weight is None else weight.device
     is_native_on_cpu = isinstance(classifier, BeitClassifier) and device.type == "cpu"
     if is_native_on_cpu and precision != "fp16":
-        if precision == "fp32" and not packs_float32():
+        if precision == "fp32" and not prefers_onednn():
             return InParts(inference_form(classifier, in_place=in_place))
         arithmetic = _int8(ranges) if precision == "int8" else _packed(_NARROW.get(precision, torch.float32))
         return InParts(inference_form(classifier, arithmetic=arithmetic))
@@ -51,15 +51,6 @@ def form_in(
         f"Precision {precision} is for the networks of this package on a processor, not {what}. "
         "There fp32, bf16 and fp16 can be had."
     )
-
-
-def packs_float32() -> bool:
-    """Tells whether fp32 uses oneDNN's order of weights on this processor: where it has been seen to be faster.
-
-    Measured on base: with AVX-512 (Zen 4) 1.3 times the pictures per second for one picture and 1.1 for eight; with
-    AVX2 only (Zen 3) the plain product of MKL is the faster one.
-    """
-    return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 class ClassifierInForm(Classifier):

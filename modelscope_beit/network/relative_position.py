@@ -38,7 +38,8 @@ def num_table_rows(rows: int, columns: int) -> int:
 
 def gather_bias(table: Tensor, index: Tensor) -> Tensor:
     """Returns what is added to the attention logits: (A, T, T) from a table (R, A) and an index (T, T)."""
-    return table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1).contiguous()
+    # Not table[index]: on a processor its gradient takes eight times as long.
+    return table.t().contiguous().index_select(1, index.flatten()).unflatten(1, index.shape)
 
 
 def resize_table(

@@ -22,7 +22,7 @@ from modelscope_beit.network.precision import ClassifierInForm, form_in
 from modelscope_beit.prediction.backends import installed_runtimes, session_network
 from modelscope_beit.prediction.form_choice import Choice, Form, Question, choose_form
 from modelscope_beit.prediction.sources import expand_sources
-from modelscope_beit.settings.inference import AUTO, TORCH, InferenceSettings
+from modelscope_beit.settings.inference import AUTO, PRECISIONS_BY, TORCH, InferenceSettings
 
 # So many pictures of a larger set are used to calibrate: a few hundred are enough for the ends of a range.
 MOST_TO_CALIBRATE = 256
@@ -100,9 +100,10 @@ def answering_network(
 def _combinations(wanted: InferenceSettings) -> Iterator[tuple[str, str]]:
     """Yields the precisions and backends to choose among beside fp32 by torch; some may not be for this network."""
     for backend in [TORCH, *installed_runtimes()] if wanted.backend == AUTO else [wanted.backend]:
-        there = ("fp32", "bf16", "int8") if backend == TORCH else ("fp32", "int8")
-        for precision in there if wanted.precision == AUTO else [wanted.precision]:
-            if (precision in there or backend == TORCH) and (precision, backend) != ("fp32", TORCH):
+        # float16 is for GPUs that have no bfloat16: nobody who leaves the choice needs it.
+        tried = [one for one in PRECISIONS_BY[backend] if one != "fp16"]
+        for precision in tried if wanted.precision == AUTO else [wanted.precision]:
+            if precision in PRECISIONS_BY[backend] and (precision, backend) != ("fp32", TORCH):
                 yield precision, backend
 
 

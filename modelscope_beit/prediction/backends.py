@@ -12,7 +12,7 @@ import torch
 from modelscope_beit.errors import SettingsError
 from modelscope_beit.export.graph import exported_program, graph_module
 from modelscope_beit.export.opening import ExportedNetwork
-from modelscope_beit.export.runtimes import open_session
+from modelscope_beit.export.runtimes import open_session, openvino_computes_in_bf16
 from modelscope_beit.export.targets import LOWEST_OPSET, TARGETS
 from modelscope_beit.export.write_onnx import quantize_onnx, write_onnx
 from modelscope_beit.export.write_openvino import write_openvino
@@ -36,11 +36,11 @@ def session_network(
 ) -> ExportedNetwork:
     """Returns a network that a backend runs on the processor, for pictures of the network's size.
 
-    backend: a name of export.runtimes. precision: "fp32" or "int8". calibration: pictures (3, H, W), normalised, from
+    backend, precision: of settings.inference.PRECISIONS_BY. calibration: pictures (3, H, W), normalised, from
     which 8-bit integers take the ranges of activations; none: those of each pass. Nothing is compared here: an export
     does that, and certifies it.
-    Raises SettingsError for a network that is on another device, that has no size, or that is no graph, and
-    MissingPackageError without the packages.
+    Raises SettingsError for a network that is on another device, that has no size, or that is no graph, and for bf16 on
+    a processor without instructions for it; MissingPackageError without the packages.
     """
     device, size = next(network.parameters()).device, network.settings.image_size
     if device.type != "cpu" or size is None:
@@ -49,11 +49,16 @@ def session_network(
             f"The backend {backend} runs networks with one size of pictures on the processor; this one is {why}. "
             "Use the backend torch."
         )
+    if precision == "bf16" and not openvino_computes_in_bf16():
+        raise SettingsError(
+            "OpenVINO computes in bfloat16 only on processors that have instructions for it (AVX-512 BF16 or AMX), "
+            "unlike this one. Use the backend torch, or fp32."
+        )
     with tempfile.TemporaryDirectory(prefix="beit-", ignore_cleanup_errors=True) as folder:
         file = _write(network, size, backend, precision, calibration, Path(folder))
         # The session has weights of its own; these are for pictures of other sizes only.
         give_back(network.parameters())
-        session = open_session(backend, file)
+        session = open_session("openvino.bf16" if precision == "bf16" else backend, file)
     return ExportedNetwork(network.settings, session, size, is_multi_label=network.is_multi_label)
 
 

@@ -12,6 +12,12 @@ TORCH = "torch"
 # What runs the graph of a network in torch's place.
 RUNTIMES = ("openvino", "onnxruntime")
 BACKENDS = (TORCH, *RUNTIMES, AUTO)
+# What a network is answered in by each; bf16 by openvino only on processors that have instructions for it.
+PRECISIONS_BY = {
+    TORCH: ("fp32", "bf16", "fp16", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "onnxruntime": ("fp32", "int8"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,9 @@ class InferenceSettings:
             problems.append(f"precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}")
         if self.backend not in BACKENDS:
             problems.append(f"backend is one of {', '.join(BACKENDS)}, not {self.backend!r}")
-        if self.backend in RUNTIMES and self.precision in ("bf16", "fp16"):
-            problems.append(f"{self.backend} runs fp32 and int8 here, not {self.precision}")
+        there = PRECISIONS_BY.get(self.backend, PRECISIONS)
+        if self.precision in PRECISIONS and self.precision not in (*there, AUTO):
+            problems.append(f"{self.backend} runs {', '.join(there)} here, not {self.precision}")
         if self.calibration and self.precision not in ("int8", AUTO):
             problems.append(f"pictures to calibrate with are for int8 and auto, but the precision is {self.precision}")
         if problems:

@@ -160,10 +160,10 @@ def activation_bytes(settings: ModelSettings, batch_size: int, number_bytes: int
     """Returns what the forward pass keeps for the backward pass.
 
     number_bytes: of a number under autocast, 2 or 4. A block keeps, of each token: its two sums with the residual
-    stream (2 C, float32), the inputs of its matrices (3 C + F), the input of GELU (F), queries, keys and values (3 C),
-    and with layer scale the two branches before it (2 C). Attention with a bias that is trained is not fused on a CPU:
-    it keeps its weights (A T of each token) and computes in float32. With gradient checkpointing a block keeps its
-    input only, and one block at a time is computed again. Blocks that are not trained keep nothing.
+    stream (2 C, float32), the inputs of its matrices (3 C + F; 3 C on a CPU, where GELU is computed again), the input
+    of GELU (F), queries, keys and values (3 C), and with layer scale the two branches before it (2 C). Attention with a
+    bias that is trained is not fused on a CPU: it keeps its weights (A T of each token). With gradient checkpointing a
+    block keeps its input only, and one block at a time is computed again. Blocks that are not trained keep nothing.
     """
     backbone = settings.backbone
     num_tokens = batch_size * _tokens_per_picture(backbone)
@@ -203,12 +203,11 @@ def _tokens_per_picture(backbone: BackboneSettings) -> int:
 def _block_bytes_per_token(backbone: BackboneSettings, number_bytes: int, *, on_cpu: bool) -> int:
     width, hidden = backbone.width, backbone.mlp_hidden
     is_fused = not on_cpu or backbone.relative_position == "none"
-    stream = _FLOAT * 2 * width
-    matrices = number_bytes * (3 * width + 2 * hidden)
-    branches = 0 if backbone.layer_scale_init is None else number_bytes * 2 * width
-    attention = (number_bytes if is_fused else _FLOAT) * 3 * width
-    attention_weights = 0 if is_fused else _FLOAT * backbone.num_heads * _tokens_per_picture(backbone)
-    return stream + matrices + branches + attention + attention_weights
+    keeps_gelu = not on_cpu or backbone.gradient_checkpointing
+    matrices = 6 * width + (1 + keeps_gelu) * hidden
+    branches = 0 if backbone.layer_scale_init is None else 2 * width
+    attention_weights = 0 if is_fused else backbone.num_heads * _tokens_per_picture(backbone)
+    return _FLOAT * 2 * width + number_bytes * (matrices + branches + attention_weights)
 
 
 def estimate_time(

@@ -51,5 +51,5 @@ def test_evaluate__answers_in_the_precision(capsys: pytest.CaptureFixture[str], 
 
 def test_options__that_do_not_go_together_are_told_first(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("predict", "evaluate"):
-        assert main([command, "no such model", "no such data", "--precision", "bf16", "--backend", "openvino"]) == 2
-        assert "openvino runs fp32 and int8 here, not bf16" in capsys.readouterr().err
+        assert main([command, "no such model", "no such data", "--precision", "bf16", "--backend", "onnxruntime"]) == 2
+        assert "onnxruntime runs fp32, int8 here, not bf16" in capsys.readouterr().err

@@ -76,4 +76,5 @@ def test_quantize_onnx__keeps_weights_in_seven_bits_and_both_ends_and_attention_
     in_float = {one.name for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
     products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in in_float]
     assert len(products) == 2
-    assert not caplog.records
+    # The first export of a process makes torch tell of its tracing.
+    assert not [record for record in caplog.records if not record.name.startswith("torch.")]

@@ -1,4 +1,10 @@
+import dataclasses
+
+import pytest
 import torch
+import torch.nn.functional as F
+from torch.func import functional_call, grad, vmap
+from torch.profiler import ProfilerActivity
 
 from modelscope_beit.network.blocks import Attention, Block, FeedForward, PatchEmbedding
 from modelscope_beit.settings.model import BackboneSettings
@@ -36,12 +42,76 @@ def test_attention__large_logits_stay_finite_in_half_precision() -> None:
     assert bool(attention(tokens, torch.zeros(4, 5, 5)).isfinite().all())
 
 
+def test_attention__with_a_trained_bias_has_the_gradients_of_the_fused_form() -> None:
+    """In float64 PyTorch forms the attention weights itself."""
+    attention = Attention(SETTINGS)
+    tokens, bias = torch.randn(2, 5, 32, requires_grad=True), torch.randn(4, 5, 5, requires_grad=True)
+    wanted_of = (tokens, bias, attention.qkv.weight, attention.v_bias, attention.proj.weight)
+    found = torch.autograd.grad(attention(tokens, bias).square().sum(), wanted_of)
+    queries, keys, values = attention.double()._queries_keys_values(tokens.double())
+    mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.double())
+    total = attention.proj(mixed.transpose(1, 2).flatten(2)).square().sum()
+    wanted = torch.autograd.grad(total, (tokens, bias, attention.qkv.weight, attention.v_bias, attention.proj.weight))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.double(), other.double(), atol=1e-4, rtol=1e-4)
+
+
+def test_attention__drops_weights_in_training_only() -> None:
+    attention = Attention(dataclasses.replace(SETTINGS, attention_dropout=0.5))
+    tokens, bias = torch.randn(2, 5, 32), torch.zeros(4, 5, 5, requires_grad=True)
+    assert not torch.equal(attention(tokens, bias), attention(tokens, bias))
+    attention.eval()
+    torch.testing.assert_close(attention(tokens, bias), attention(tokens, bias.detach()))
+
+
 def test_feed_forward__uses_the_exact_gelu() -> None:
     feed_forward = FeedForward(SETTINGS).double().eval()
     tokens = torch.randn(1, 3, 32, dtype=torch.float64)
     hidden = feed_forward.fc1(tokens)
     exact = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
     torch.testing.assert_close(feed_forward(tokens), feed_forward.fc2(exact), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_feed_forward__computes_gelu_again_in_place_of_keeping_what_it_made(is_mixed: bool) -> None:
+    tokens = torch.randn(2, 3, 32)
+    gradients, kept = [], []
+    for checkpointing in (True, False):
+        torch.manual_seed(0)
+        feed_forward = FeedForward(dataclasses.replace(SETTINGS, gradient_checkpointing=checkpointing))
+        with (
+            torch.profiler.profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler,
+            torch.autocast("cpu", torch.bfloat16, enabled=is_mixed),
+        ):
+            result = feed_forward(tokens)
+        kept.append(sum(event.self_cpu_memory_usage for event in profiler.key_averages()))
+        gradients.append(torch.autograd.grad(result.float().square().sum(), list(feed_forward.parameters())))
+        del result
+    assert kept[0] - kept[1] == 2 * 3 * 64 * (2 if is_mixed else 4)
+    for with_gelu_kept, computed_again in zip(*gradients, strict=True):
+        assert torch.equal(with_gelu_kept, computed_again)
+
+
+def test_feed_forward__has_second_derivatives() -> None:
+    feed_forward, tokens = FeedForward(SETTINGS).double(), torch.randn(2, 32, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(feed_forward, tokens)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_block__works_under_torch_func() -> None:
+    block, tokens = Block(SETTINGS, drop_path=0.0), torch.randn(3, 5, 32)
+    weights = dict(block.named_parameters())
+
+    def bias_of(block: Block) -> torch.Tensor:
+        return block.attn.relative_position_bias_table[:5].t()[:, None].expand(-1, 5, -1)
+
+    def loss(of_weights: dict[str, torch.Tensor], picture: torch.Tensor) -> torch.Tensor:
+        return functional_call(block, of_weights, (picture[None], bias_of)).square().sum()
+
+    each = vmap(grad(loss), in_dims=(None, 0))(weights, tokens)
+    block(tokens, bias_of).square().sum().backward()
+    for name, weight in block.named_parameters():
+        torch.testing.assert_close(each[name].sum(0), weight.grad, atol=1e-3, rtol=1e-4)
 
 
 def test_block__drop_path_leaves_out_whole_pictures_and_keeps_the_mean() -> None:

@@ -33,7 +33,9 @@ def test_layer__is_the_product_of_rounded_numbers(
     layer = kind(weight, bias, gelu)
     found = layer(tokens)
     assert found.dtype == dtype
-    tolerance = {"rtol": torch.finfo(dtype).eps, "atol": 1e-4}
+    # By public functions GELU may get a rounded number (below 4 where it bends, and with a slope of 0.13 at most).
+    rounds_twice = kind is UnpackedLinear and gelu and dtype == torch.bfloat16
+    tolerance = {"rtol": torch.finfo(dtype).eps, "atol": 4 * 0.13 * 2**-8 if rounds_twice else 1e-4}
     torch.testing.assert_close(found.double(), wanted, **tolerance)
     if not gelu:
         total = layer(tokens, other)

@@ -65,7 +65,7 @@ def test_form_in__is_as_close_as_promised(family: str, choices: dict) -> None:
 
 @pytest.mark.parametrize("packs", [True, False])
 def test_form_in__fp32_is_exact_in_oneDNNs_order_too(packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: N802
-    monkeypatch.setattr(module, "packs_float32", lambda: packs)
+    monkeypatch.setattr(module, "prefers_onednn", lambda: packs)
     classifier, images = randomised("beitv2", {}), pictures(4, seed=1)
     with torch.inference_mode():
         torch.testing.assert_close(form_in(classifier, "fp32")(images), classifier(images), atol=1e-5, rtol=1e-5)

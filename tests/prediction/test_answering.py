@@ -93,11 +93,13 @@ def test_answering_model__auto_takes_what_was_chosen(
     ("precision", "expected"),
     [
         ("fp32", ["fp32 by openvino", "fp32 by onnxruntime"]),
-        ("bf16", ["bf16"]),
+        ("bf16", ["bf16", "bf16 by openvino"]),
+        ("fp16", ["fp16"]),
         ("int8", ["int8", "int8 by openvino", "int8 by onnxruntime"]),
         (
             "auto",
-            ["bf16", "int8"] + [f"{name} by {by}" for by in ("openvino", "onnxruntime") for name in ("fp32", "int8")],
+            ["bf16", "int8", "fp32 by openvino", "bf16 by openvino", "int8 by openvino"]
+            + ["fp32 by onnxruntime", "int8 by onnxruntime"],
         ),
     ],
 )

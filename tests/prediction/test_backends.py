@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modelscope_beit.errors import SettingsError
-from modelscope_beit.export.runtimes import Session, open_session
+from modelscope_beit.export.runtimes import Session, open_session, openvino_computes_in_bf16
 from modelscope_beit.network.classifier import BeitClassifier
 from modelscope_beit.prediction import backends
 from modelscope_beit.prediction.backends import session_network
@@ -22,6 +22,25 @@ def test_session_network__gives_the_classifiers_logits(backend: str, tiny_classi
     with torch.inference_mode():
         torch.testing.assert_close(network(images), tiny_classifier(images), atol=1e-4, rtol=0)
         torch.testing.assert_close(network(images[:1]), tiny_classifier(images[:1]), atol=1e-4, rtol=0)
+
+
+def test_session_network__in_bfloat16_is_close(tiny_classifier: BeitClassifier) -> None:
+    pytest.importorskip("openvino")
+    if not openvino_computes_in_bf16():
+        pytest.skip("this processor has no instructions for bfloat16")
+    images = torch.randn(8, 3, 32, 32)
+    network = session_network(tiny_classifier, "openvino", "bf16")
+    with torch.inference_mode():
+        exact, found = tiny_classifier(images), network(images)
+    assert 0 < float((found - exact).square().mean().sqrt() / exact.std()) < 0.02
+
+
+def test_session_network__refuses_bfloat16_where_openvino_would_take_float32(
+    tiny_classifier: BeitClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "openvino_computes_in_bf16", lambda: False)
+    with pytest.raises(SettingsError, match="only on processors that have instructions for it"):
+        session_network(tiny_classifier, "openvino", "bf16")
 
 
 @pytest.mark.parametrize("number", [8, 0])

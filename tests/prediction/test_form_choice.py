@@ -48,7 +48,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(module, "_seconds", seconds)
     monkeypatch.setattr(module, "_PAUSE", 0.0)
-    monkeypatch.setattr("modelscope_beit.network.precision.packs_float32", lambda: False)
+    monkeypatch.setattr("modelscope_beit.network.precision.prefers_onednn", lambda: False)
     return made
 
 

@@ -12,7 +12,7 @@ def test_settings__tells_every_problem_at_once() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "bf16", "backend": "openvino"}, "openvino runs fp32 and int8 here, not bf16"),
+        ({"precision": "fp16", "backend": "openvino"}, "openvino runs fp32, bf16, int8 here, not fp16"),
         ({"precision": "bf16", "calibration": "photos"}, "are for int8 and auto, but the precision is bf16"),
     ],
 )

@@ -149,10 +149,10 @@ def test_activation_bytes__grows_with_the_batch_only():
     assert three - two == two - one == one
 
 
-def test_activation_bytes__a_gpu_keeps_no_attention_weights():
+def test_activation_bytes__a_gpu_keeps_no_attention_weights_but_what_gelu_made():
     settings = settings_of({})
     on_cpu, on_gpu = (activation_bytes(settings, 8, 4, on_cpu=where) for where in (True, False))
-    assert on_cpu - on_gpu == SMALL.depth * 8 * SMALL.num_heads * 65 * 65 * 4
+    assert on_cpu - on_gpu == SMALL.depth * 8 * 65 * (SMALL.num_heads * 65 - SMALL.mlp_hidden) * 4
 
 
 def test_memory_estimate__peak():
