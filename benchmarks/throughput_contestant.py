@@ -148,12 +148,20 @@ def open_openvino(folder: Path, precision: str) -> Forward:
 def open_products(folder: Path, precision: str) -> Forward:
     """The machine itself: plain matrix products of the shapes of the network's linear layers, nothing else.
 
-    Those of int8 are oneDNN's, of uint8 with packed int8: torch._int_mm is a hundred times slower without VNNI.
+    Those are the fastest that torch has: in bfloat16, and in float32 where it is faster than MKL, oneDNN's with packed
+    weights; in int8 oneDNN's of uint8 with packed int8 (torch._int_mm is a hundred times slower without VNNI).
     """
     import torch
     from throughput_report import processor
 
-    from modelscope_beit.network.operator_checks import largest_packed_int8, packed_int8_product, packed_int8_weight
+    from modelscope_beit.network.operator_checks import (
+        largest_packed_int8,
+        packed_int8_product,
+        packed_int8_weight,
+        packed_product,
+        packed_weight,
+        prefers_onednn,
+    )
 
     if precision == "bf16" and not BF16_INSTRUCTIONS.intersection(processor()[1]):
         # A slow loop, which limits nobody.
@@ -168,8 +176,11 @@ def open_products(folder: Path, precision: str) -> Forward:
         if precision == "int8":
             packed = packed_int8_weight(torch.ones(outside, inside, dtype=torch.int8))
             return lambda left: packed_int8_product(left, (1.0, 0), packed, torch.ones(outside), None)
-        weight = torch.ones(outside, inside, dtype=dtype).t()
-        return lambda left: torch.mm(left, weight)
+        weight = torch.ones(outside, inside, dtype=dtype)
+        if precision == "bf16" or prefers_onednn():
+            packed = packed_weight(weight)
+            return lambda left: packed_product(left, packed, None)
+        return lambda left: torch.mm(left, weight.t())
 
     products = [(inside, times, layer(inside, outside)) for inside, outside, times in shapes]
 

@@ -164,7 +164,9 @@ class _InferenceBlock(nn.Module):
         """Returns (N, T, C) from tokens (N, T, C)."""
         qkv = self.qkv(self.norm1(tokens))
         qkv = qkv.to(self.attention or qkv.dtype)
-        queries, keys, values = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (N, A, T, D) each
+        in_heads = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        # One copy in place of one before each product.
+        queries, keys, values = in_heads.contiguous() if self.in_steps else in_heads  # (N, A, T, D) each
         if self.in_steps:
             logits = queries @ keys.transpose(-2, -1)
             weights = (logits if self.attention_bias is None else logits.add_(self.attention_bias)).softmax(dim=-1)

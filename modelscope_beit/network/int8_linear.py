@@ -70,16 +70,23 @@ class Int8Linear(nn.Module):
     """A layer like Linear, with a copy of weight (out, in) in int8.
 
     ranges: of what this layer is given, and of what its answer is if the next layer takes that as uint8; None: the
-    range is that of each batch, and the answer float32. Where oneDNN's product is wrong or not to be had, the same
+    range is that of each batch, and the answer in `dtype`. Where oneDNN's product is wrong or not to be had, the same
     numbers are multiplied in float32, which is exact to rounding but not fast.
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, gelu: bool, *, given: Range | None, answered: Range | None
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        gelu: bool,
+        *,
+        given: Range | None,
+        answered: Range | None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         weight = weight.detach()
-        self.gelu, self.bias = gelu, None if bias is None else bias.detach().clone()
+        self.gelu, self.bias, self.dtype = gelu, None if bias is None else bias.detach().clone(), dtype
         largest = largest_packed_int8()
         self.is_packed = largest is not None
         self.steps = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / (largest or 127)  # (out,)
@@ -89,7 +96,7 @@ class Int8Linear(nn.Module):
         self.answered = None if answered is None else answered.step_and_zero()
 
     def forward(self, tokens: Tensor, added_to: Tensor | None = None) -> Tensor:
-        """Returns (..., out), float32 or, with a range for it, uint8, of tokens (..., in), float32 or uint8 in range.
+        """Returns (..., out), in `dtype` or, with a range for it, uint8, of tokens (..., in), float or uint8 in range.
 
         added_to: (..., out), float32, is added.
         """
@@ -100,7 +107,7 @@ class Int8Linear(nn.Module):
             tokens = _narrowed(tokens, given)
         if self.is_packed:
             result = packed_int8_product(
-                tokens, given, self.weight, self.steps, self.bias, gelu=self.gelu, output=self.answered
+                tokens, given, self.weight, self.steps, self.bias, gelu=self.gelu, output=self.answered or self.dtype
             )
         else:
             result = self._product(tokens, given)
@@ -113,20 +120,30 @@ class Int8Linear(nn.Module):
             result += self.bias
         if self.gelu:
             result = F.gelu(result)
-        return result if self.answered is None else _narrowed(result, self.answered)
+        return result.to(self.dtype) if self.answered is None else _narrowed(result, self.answered)
 
 
 def int8_linear(
-    name: str, weight: Tensor, bias: Tensor | None, gelu: bool, ranges: Mapping[str, Range] | None
+    name: str,
+    weight: Tensor,
+    bias: Tensor | None,
+    gelu: bool,
+    ranges: Mapping[str, Range] | None,
+    attention: torch.dtype,
 ) -> Int8Linear:
-    """Returns the layer of a name; ranges: of measure_ranges, or None for those of each batch."""
+    """Returns the layer of a name; ranges: of measure_ranges, or None for those of each batch.
+
+    attention: the type that it is done in, which queries, keys and values are answered in at once.
+    """
+    dtype = attention if name.endswith("qkv") else torch.float32
     if ranges is None:
-        return Int8Linear(weight, bias, gelu, given=None, answered=None)
+        return Int8Linear(weight, bias, gelu, given=None, answered=None, dtype=dtype)
     answered = ranges[name.replace("fc1", "fc2")] if name.endswith("fc1") else None
-    return Int8Linear(weight, bias, gelu, given=ranges[name], answered=answered)
+    return Int8Linear(weight, bias, gelu, given=ranges[name], answered=answered, dtype=dtype)
 
 
 def _narrowed(tokens: Tensor, step_and_zero: tuple[float, int]) -> Tensor:
     step, zero = step_and_zero
-    offset = torch.tensor(float(zero))
-    return torch.add(offset, tokens.float(), alpha=1 / step).round_().clamp_(0, _LARGEST).to(torch.uint8)
+    # What is made an integer is cut off: with a half more, it is rounded.
+    offset = torch.tensor(zero + 0.5)
+    return torch.add(offset, tokens.float(), alpha=1 / step).clamp_(0, _LARGEST).to(torch.uint8)

@@ -55,14 +55,15 @@ def packed_int8_product(
     bias: Tensor | None,
     *,
     gelu: bool = False,
-    output: tuple[float, int] | None = None,
+    output: tuple[float, int] | torch.dtype = torch.float32,
 ) -> Tensor:
-    """Returns (..., out), float32, of tokens (..., in), uint8, whose numbers are step * (token - zero).
+    """Returns (..., out) of tokens (..., in), uint8, whose numbers are step * (token - zero).
 
-    packed, steps: rows of the weight and what one is worth in each row, (out,). output: step and zero of the answer,
-    which is uint8 then. Activations must be uint8: with int8 oneDNN has only its slow reference.
+    packed, steps: rows of the weight and what one is worth in each row, (out,). output: float32 or bfloat16, or step
+    and zero of the answer, which is uint8 then. Activations must be uint8: with int8 oneDNN has only its slow
+    reference.
     """
-    step, zero = output or (1.0, 0)
+    step, zero = (1.0, 0) if isinstance(output, torch.dtype) else output
     product: Tensor = torch.ops.onednn.qlinear_pointwise(
         tokens,
         *step_and_zero,
@@ -72,7 +73,7 @@ def packed_int8_product(
         bias,
         step,
         zero,
-        torch.float32 if output is None else torch.uint8,
+        output if isinstance(output, torch.dtype) else torch.uint8,
         "gelu" if gelu else "none",
         [],
         "none" if gelu else "",
@@ -163,5 +164,10 @@ def _int8_difference(largest: int) -> float:
         (packed_int8_product(tokens, input_step, packed, steps, bias), exact, 1e-4),
         (packed_int8_product(tokens, input_step, packed, steps, bias, gelu=True), F.gelu(exact), 1e-4),
         (found, rounded, 1.0),
+        (
+            packed_int8_product(tokens, input_step, packed, steps, bias, output=torch.bfloat16),
+            exact,
+            float(exact.abs().max()) * torch.finfo(torch.bfloat16).eps,
+        ),
     )
     return max(float((found.double() - wanted).abs().max()) / allowed for found, wanted, allowed in pairs)

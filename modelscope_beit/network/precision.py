@@ -118,12 +118,14 @@ def _packed(dtype: torch.dtype) -> Arithmetic:
 
 
 def _int8(ranges: Mapping[str, Range] | None) -> Arithmetic:
+    attention = _attention(torch.bfloat16)
+
     def linear(name: str, weight: Tensor, bias: Tensor | None, gelu: bool) -> nn.Module:
         if name == PATCHES:
             return packed_linear(weight, bias, gelu, torch.float32)
-        return int8_linear(name, weight, bias, gelu, ranges)
+        return int8_linear(name, weight, bias, gelu, ranges, attention)
 
-    return Arithmetic(linear, attention=_attention(torch.bfloat16), on_used=give_back)
+    return Arithmetic(linear, attention=attention, on_used=give_back)
 
 
 def _attention(dtype: torch.dtype) -> torch.dtype:

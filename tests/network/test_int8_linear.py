@@ -55,6 +55,15 @@ def test_layer__is_the_product_of_the_rounded_numbers(gelu: bool, largest_weight
 
 
 @pytest.mark.usefixtures("largest_weight")
+def test_layer__answers_in_the_type_of_attention() -> None:
+    tokens, weight, bias = torch.randn(2, 9, 64), torch.randn(48, 64), torch.randn(48)
+    exact = Int8Linear(weight, bias, False, given=Range(-4, 4), answered=None)(tokens)
+    found = Int8Linear(weight, bias, False, given=Range(-4, 4), answered=None, dtype=torch.bfloat16)(tokens)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, rtol=2**-8, atol=1e-4)
+
+
+@pytest.mark.usefixtures("largest_weight")
 def test_layer__without_a_range_takes_that_of_the_batch() -> None:
     tokens, weight = 40 * torch.randn(2, 9, 64), torch.randn(48, 64)
     own = Int8Linear(weight, None, False, given=None, answered=None)(tokens)
