@@ -135,8 +135,8 @@ def markdown(record: dict[str, Any]) -> str:
         f"{anchor_of(record)} in fp32. x best peer: of our fastest form, which `--backend auto` takes, to the fastest "
         "other one of the same precision. p50 and p99 are of all passes with one picture. Peak memory is that of the "
         "process since its start. % of products: arithmetic per second, in parts of that of plain products of the "
-        "same shapes, by MKL or oneDNN, whichever is faster, in the same rounds; a runtime with kernels of its own can be "
-        "above 100. rms: of the logits' difference from the anchor.",
+        "same shapes in the same rounds, by MKL or oneDNN, whichever is faster; a runtime with kernels of its own can "
+        "be above 100. rms: of the logits' difference from the anchor.",
         "",
         "| " + " | ".join(HEADINGS) + " |",
         "|" + " --- |" * len(HEADINGS),

@@ -164,15 +164,15 @@ class _InferenceBlock(nn.Module):
         """Returns (N, T, C) from tokens (N, T, C)."""
         qkv = self.qkv(self.norm1(tokens))
         qkv = qkv.to(self.attention or qkv.dtype)
-        in_heads = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        # One copy in place of one before each product.
-        queries, keys, values = in_heads.contiguous() if self.in_steps else in_heads  # (N, A, T, D) each
+        queries_keys_values = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, N, A, T, D)
         if self.in_steps:
+            # One copy in place of one before each product.
+            queries, keys, values = queries_keys_values.contiguous()
             logits = queries @ keys.transpose(-2, -1)
             weights = (logits if self.attention_bias is None else logits.add_(self.attention_bias)).softmax(dim=-1)
             mixed = weights @ values
         else:
-            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=self.attention_bias)
+            mixed = F.scaled_dot_product_attention(*queries_keys_values, attn_mask=self.attention_bias)
         tokens = self.proj(mixed.transpose(1, 2).flatten(2), tokens)
         result: Tensor = self.fc2(self.fc1(self.norm2(tokens)), tokens)
         return result

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from modelscope_beit.network.operator_checks import packed_product, packed_product_works, prefers_onednn
 
 
-class Linear(nn.Linear):
-    """torch's linear layer; see linear."""
+class RoutedLinear(nn.Linear):
+    """torch's linear layer, whose products go the way of `linear`."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Returns (..., out) of tokens (..., in)."""

@@ -142,6 +142,9 @@ def _packed_difference(dtype: torch.dtype) -> float:
         (packed_product(tokens, packed, None), exact - bias.double()),
         (packed_product(tokens, packed, bias, gelu=True), F.gelu(exact)),
         (packed_product(tokens, packed, bias, added_to=other), exact + other.double()),
+        (packed_product(tokens, weight, bias), exact),
+        (packed_product(tokens, weight.t().contiguous().t(), bias), exact),
+        (packed_product(tokens[0].t().contiguous().t(), weight, bias), exact[0]),
     )
     # Rounded once to the type; and the roundings of the sum, in float32.
     relative, absolute = torch.finfo(dtype).eps, 256 * torch.finfo(torch.float32).eps

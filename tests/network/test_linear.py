@@ -9,7 +9,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity
 
 from modelscope_beit.network import linear as module
-from modelscope_beit.network.linear import Linear, linear
+from modelscope_beit.network.linear import RoutedLinear, linear
 from modelscope_beit.network.operator_checks import packed_product_works
 
 needs_onednn = pytest.mark.skipif(
@@ -33,7 +33,7 @@ def operators(layer: nn.Module, tokens: torch.Tensor) -> set[str]:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(5, 24), (2, 3, 24), (2, 1, 2, 24)])
 def test_linear__has_the_numbers_and_gradients_of_torchs(shape: tuple[int, ...], bias: bool) -> None:
-    layer = Linear(24, 40, bias=bias)
+    layer = RoutedLinear(24, 40, bias=bias)
     plain = nn.Linear(24, 40, bias=bias)
     plain.load_state_dict(layer.state_dict())
     tokens = torch.randn(shape, requires_grad=True)
@@ -60,20 +60,20 @@ def test_linear__has_torchs_second_derivatives() -> None:
 
 @needs_onednn
 def test_linear__leaves_the_product_to_whom_the_processor_prefers(prefers_onednn: bool) -> None:
-    layer = Linear(24, 40)
+    layer = RoutedLinear(24, 40)
     names = operators(layer, torch.randn(5, 24))
     assert ("mkldnn::_linear_pointwise" in names, "aten::addmm" in names) == (prefers_onednn, not prefers_onednn)
 
 
 @pytest.mark.parametrize("tokens", [torch.randn(5, 24, dtype=torch.float64), torch.randn(0, 24), torch.randn(24)])
 def test_linear__of_other_inputs_is_torchs(tokens: torch.Tensor) -> None:
-    layer = Linear(24, 40, dtype=tokens.dtype)
+    layer = RoutedLinear(24, 40, dtype=tokens.dtype)
     assert "mkldnn::_linear_pointwise" not in operators(layer, tokens)
     torch.testing.assert_close(layer(tokens), F.linear(tokens, layer.weight, layer.bias))
 
 
 def test_linear__under_autocast_is_in_bfloat16() -> None:
-    layer = Linear(24, 40)
+    layer = RoutedLinear(24, 40)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(5, 24)).dtype == torch.bfloat16
 
@@ -81,7 +81,7 @@ def test_linear__under_autocast_is_in_bfloat16() -> None:
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*is deprecated")
 @pytest.mark.parametrize("trace", ["export", "jit"])
 def test_linear__is_public_operators_in_a_graph(trace: str) -> None:
-    layer, tokens = Linear(24, 40), torch.randn(5, 24)
+    layer, tokens = RoutedLinear(24, 40), torch.randn(5, 24)
     if trace == "jit":
         graph = str(torch.jit.trace(layer, tokens).inlined_graph)
     else:
@@ -90,6 +90,6 @@ def test_linear__is_public_operators_in_a_graph(trace: str) -> None:
 
 
 def test_linear__can_be_copied_and_compiled() -> None:
-    layer, tokens = Linear(24, 40), torch.randn(5, 24)
+    layer, tokens = RoutedLinear(24, 40), torch.randn(5, 24)
     compiled = torch.compile(copy.deepcopy(layer), backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(tokens), layer(tokens), atol=1e-5, rtol=1e-5)
