@@ -172,7 +172,8 @@ class _InferenceBlock(nn.Module):
             weights = (logits if self.attention_bias is None else logits.add_(self.attention_bias)).softmax(dim=-1)
             mixed = weights @ values
         else:
-            mixed = F.scaled_dot_product_attention(*queries_keys_values, attn_mask=self.attention_bias)
+            queries, keys, values = queries_keys_values
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=self.attention_bias)
         tokens = self.proj(mixed.transpose(1, 2).flatten(2), tokens)
         result: Tensor = self.fc2(self.fc1(self.norm2(tokens)), tokens)
         return result

@@ -9,6 +9,9 @@ from modelscope_beit.serving.batching import BatchingEngine
 from modelscope_beit.serving.http_server import listen, serve_http
 from modelscope_beit.settings.serving import ServingSettings
 
+# For a worker to find its connection closed; one that hangs, or is still opening its model, is waited for no longer.
+_LAST_SECONDS = 10.0
+
 
 def serve_with_a_thread(
     settings: ServingSettings, work: Callable[[socket.socket], None], on_listening: Callable[[str, int], None]
@@ -23,12 +26,20 @@ def serve_with_a_thread(
     listening = listen(settings)
     on_listening(*listening.getsockname()[:2])
 
+    workers: list[threading.Thread] = []
+
     async def start_worker() -> socket.socket:
         ours, theirs = socket.socketpair()
-        threading.Thread(target=_work, args=(work, ours), daemon=True).start()
+        workers.append(threading.Thread(target=_work, args=(work, ours), daemon=True))
+        workers[-1].start()
         return theirs
 
-    serve_http(listening, lambda measures: BatchingEngine(start_worker, settings, measures), settings)
+    try:
+        serve_http(listening, lambda measures: BatchingEngine(start_worker, settings, measures), settings)
+    finally:
+        # The interpreter must not end under a thread that is on its way out of torch: that is an abort, not status 0.
+        for worker in workers:
+            worker.join(_LAST_SECONDS)
 
 
 def _work(work: Callable[[socket.socket], None], connection: socket.socket) -> None:
