@@ -93,7 +93,7 @@ def _write_graph(work: _Work, file: Path) -> None:
     request = work.request
     # OpenVINO is given float32 and makes its own float16 of it.
     half = request.precision == "fp16" and request.to != "openvino"
-    module = graph_module(work.model.network, half=half)
+    module = graph_module(work.model.network, half=half, for_openvino=request.to == "openvino")
     if request.to == "torchscript":
         write_torchscript(module, file, work.traced)
         return

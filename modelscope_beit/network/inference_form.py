@@ -47,13 +47,15 @@ class Arithmetic:
 
     linear: makes a module like Linear of (name, weight, bias, gelu). The names are "patches" and, of block 0, "0.qkv",
         "0.proj", "0.fc1" and "0.fc2".
-    attention: the type that it is done in; None: that of its input. In bfloat16 it is done in steps, which is faster
-        there than PyTorch's fused attention.
+    attention: the type that it is done in; None: that of its input.
+    in_steps: attention is two products and a softmax, and its scale part of the queries' weights; else it is PyTorch's
+        fused one, which is slower in bfloat16.
     on_used: called with weights of the classifier that a block has taken over.
     """
 
     linear: Callable[[str, Tensor, Tensor | None, bool], nn.Module] = lambda _, *of_linear: Linear(*of_linear)
     attention: torch.dtype | None = None
+    in_steps: bool = False
     on_used: Callable[[Iterable[Tensor]], None] = lambda _: None
 
 
@@ -76,6 +78,17 @@ def inference_form(classifier: Classifier, *, in_place: bool = False, arithmetic
     if in_place:
         _fold_layer_scale_in_place(classifier.backbone)
     return InferenceForm(classifier, arithmetic)
+
+
+def fold_norms(form: "InferenceForm") -> None:
+    """Makes scale and bias of the blocks' layer norms part of the products after them, which get weights of their own.
+
+    form: in the exact arithmetic.
+    """
+    for block in form.blocks:
+        assert isinstance(block, _InferenceBlock)
+        block.norm1, block.qkv = _folded(block.norm1, block.qkv)
+        block.norm2, block.fc1 = _folded(block.norm2, block.fc1)
 
 
 class InferenceForm(nn.Module):
@@ -146,7 +159,7 @@ class _InferenceBlock(nn.Module):
     def __init__(self, number: int, block: Block, bias: Tensor | None, arithmetic: Arithmetic) -> None:
         super().__init__()
         self.num_heads = block.attn.num_heads
-        self.attention, self.in_steps = arithmetic.attention, arithmetic.attention == torch.bfloat16
+        self.attention, self.in_steps = arithmetic.attention, arithmetic.in_steps
         self.norm1, self.norm2 = block.norm1, block.norm2
         # (1, A, T, T): with three axes PyTorch's fused attention is passed over on a processor.
         self.register_buffer("attention_bias", bias if bias is None else bias.to(self.attention or bias.dtype)[None])
@@ -198,6 +211,16 @@ def _scaled(linear: nn.Linear, gamma: Tensor | None) -> tuple[Tensor, Tensor]:
     if gamma is None or bool((gamma == 1).all()):
         return linear.weight, linear.bias
     return linear.weight * gamma[:, None], linear.bias * gamma
+
+
+@torch.no_grad()
+def _folded(norm: nn.LayerNorm, linear: nn.Module) -> tuple[nn.LayerNorm, Linear]:
+    """Returns a layer norm without scale and bias, and the linear layer after it with both folded in."""
+    assert isinstance(linear, Linear)
+    plain = nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
+    added = linear.weight @ norm.bias
+    bias = added if linear.bias is None else added + linear.bias
+    return plain, Linear(linear.weight * norm.weight, bias, linear.gelu)
 
 
 def _fold_layer_scale_in_place(backbone: BeitBackbone) -> None:

@@ -114,7 +114,8 @@ def _packed(dtype: torch.dtype) -> Arithmetic:
         return packed_linear(weight, bias, gelu, torch.float32 if name == PATCHES else dtype)
 
     # The patch embedding is 1 % of the work, and in bfloat16 most of the difference in the logits: it stays in float32.
-    return Arithmetic(linear, attention=_attention(dtype), on_used=give_back)
+    attention = _attention(dtype)
+    return Arithmetic(linear, attention, in_steps=attention == torch.bfloat16, on_used=give_back)
 
 
 def _int8(ranges: Mapping[str, Range] | None) -> Arithmetic:
@@ -125,7 +126,7 @@ def _int8(ranges: Mapping[str, Range] | None) -> Arithmetic:
             return packed_linear(weight, bias, gelu, torch.float32)
         return int8_linear(name, weight, bias, gelu, ranges, attention)
 
-    return Arithmetic(linear, attention=attention, on_used=give_back)
+    return Arithmetic(linear, attention, in_steps=attention == torch.bfloat16, on_used=give_back)
 
 
 def _attention(dtype: torch.dtype) -> torch.dtype:

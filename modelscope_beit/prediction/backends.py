@@ -74,7 +74,8 @@ def _write(
     calibration: Sequence[np.ndarray],
     folder: Path,
 ) -> Path:
-    program = exported_program(graph_module(network, half=False), torch.zeros(2, 3, *size), dynamic_size=False)
+    module = graph_module(network, for_openvino=backend == "openvino")
+    program = exported_program(module, torch.zeros(2, 3, *size), dynamic_size=False)
     file = folder / TARGETS["onnx"].file
     write_onnx(program, file, opset=_opset(backend), dynamic_size=False, weights_beside=True)
     if precision == "int8":

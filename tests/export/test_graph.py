@@ -15,8 +15,9 @@ class Convolution(nn.Module):
         return self.layer(images).mean(dim=(2, 3))
 
 
-def test_exported_program__takes_any_number_of_pictures(tiny_model) -> None:
-    module = graph_module(tiny_model.network, half=False)
+@pytest.mark.parametrize("for_openvino", [False, True])
+def test_exported_program__takes_any_number_of_pictures(tiny_model, for_openvino: bool) -> None:
+    module = graph_module(tiny_model.network, for_openvino=for_openvino)
     program = exported_program(module, torch.randn(2, 3, 32, 32), dynamic_size=False).module()
     for count in (1, 2, 7):
         images = torch.randn(count, 3, 32, 32)

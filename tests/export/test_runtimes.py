@@ -28,12 +28,15 @@ def test_open_session__answers_as_the_network_does(to: str, runtime: str, name: 
     np.testing.assert_allclose(second, expected[::-1], atol=1e-4)
 
 
-def test_open_session__answers_in_order_however_many_pass_at_once(exported, tiny_model, monkeypatch) -> None:
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_open_session__answers_in_order_however_many_pass_at_once(
+    runtime: str, exported, tiny_model, monkeypatch
+) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     images = np.concatenate([IMAGES, IMAGES[1:] + 1])
     with torch.inference_mode():
         expected = tiny_model.network(torch.from_numpy(images)).numpy()
-    session = open_session("onnxruntime", exported("tiny", "onnx") / "model.onnx")
+    session = open_session(runtime, exported("tiny", "onnx") / "model.onnx")
     for count in (5, 2, 0):
         np.testing.assert_allclose(session(images[:count]), expected[:count], atol=1e-4)
 

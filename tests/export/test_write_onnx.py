@@ -12,7 +12,7 @@ from modelscope_beit.export.write_onnx import quantize_onnx, write_onnx
 
 @pytest.fixture(scope="module")
 def program(tiny_model):
-    return exported_program(graph_module(tiny_model.network, half=False), torch.randn(2, 3, 32, 32), dynamic_size=False)
+    return exported_program(graph_module(tiny_model.network), torch.randn(2, 3, 32, 32), dynamic_size=False)
 
 
 def axes(value: onnx.ValueInfoProto) -> list[object]:

@@ -20,13 +20,13 @@ def expected(tiny_model) -> np.ndarray:
 
 
 def program(tiny_model):
-    module = graph_module(tiny_model.network, half=False)
+    module = graph_module(tiny_model.network)
     return exported_program(module, torch.from_numpy(IMAGES[:2]), dynamic_size=False)
 
 
 def test_write_torchscript__answers_the_same_for_another_batch(tiny_model, expected, tmp_path, recwarn) -> None:
     file = tmp_path / "model.ts"
-    write_torchscript(graph_module(tiny_model.network, half=False), file, torch.from_numpy(IMAGES[:2]))
+    write_torchscript(graph_module(tiny_model.network), file, torch.from_numpy(IMAGES[:2]))
     assert np.abs(open_session("torch.jit", file)(IMAGES) - expected).max() < 1e-5
     assert not recwarn.list
 

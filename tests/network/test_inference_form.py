@@ -5,7 +5,7 @@ import torch
 
 from modelscope_beit.errors import ImageError
 from modelscope_beit.network.classifier import BeitClassifier, build_classifier
-from modelscope_beit.network.inference_form import inference_form
+from modelscope_beit.network.inference_form import Arithmetic, fold_norms, inference_form
 from modelscope_beit.settings.model import model_settings
 
 CHOICES = [
@@ -40,6 +40,22 @@ def test_inference_form__gives_the_classifiers_logits(family: str, choices: dict
         form = inference_form(classifier, in_place=in_place)
         torch.testing.assert_close(form(images), wanted, atol=1e-5, rtol=0)
         torch.testing.assert_close(classifier(images), wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("family", "choices"), CHOICES)
+def test_fold_norms__gives_the_same_logits_in_fewer_steps(family: str, choices: dict) -> None:
+    classifier = randomised(family, choices)
+    images = torch.randn(2, 3, *classifier.settings.backbone.image_size)
+    with torch.no_grad():
+        wanted = classifier(images)
+        form = inference_form(classifier, arithmetic=Arithmetic(in_steps=True))
+        fold_norms(form)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            logits = form(images)
+        torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=0)
+        torch.testing.assert_close(classifier(images), wanted, atol=0, rtol=0)
+    assert all(norm.weight is None for block in form.blocks for norm in (block.norm1, block.norm2))
+    assert not {event.key for event in profile.key_averages()} & {"aten::mul", "aten::scaled_dot_product_attention"}
 
 
 @pytest.mark.parametrize("is_form", [False, True])
