@@ -71,13 +71,11 @@ class Question:
 class Measured:
     """What a form gave.
 
-    images_per_second: of the best pass. times_exact: how many times as fast as fp32 in the same turns. largest, rms:
-        difference of a logit from fp32; spread: standard deviation of the logits in fp32. top1: share of pictures whose
-        best class is that of fp32.
+    images_per_second: of the best pass. largest, rms: difference of a logit from fp32; spread: standard deviation of
+    the logits in fp32. top1: share of pictures whose best class is that of fp32.
     """
 
     images_per_second: float
-    times_exact: float
     largest: float
     rms: float
     spread: float
@@ -99,7 +97,7 @@ class Choice:
         if self.form == "fp32":
             return f"auto: fp32 by torch, which is exact; nothing is faster enough here ({told} images/s)"
         return (
-            f"auto: {self.form}, {found.times_exact / exact.times_exact:.2f} times as fast "
+            f"auto: {self.form}, {found.images_per_second / exact.images_per_second:.2f} times as fast "
             f"as fp32 by torch ({told} images/s); logits differ by at most {found.largest:.3g}, rms {found.rms:.2g} "
             f"({100 * found.rms / (found.spread or 1):.2g} % of their spread); the best class is the same for "
             f"{100 * found.top1:.0f} % of {self.num_pictures} pictures"
@@ -148,15 +146,15 @@ def _measure(question: Question, batch_size: int) -> Choice:
             continue
         found, (seconds, of_exact) = logits_of(network), _seconds_beside(network, exact, batch)
         fastest_exact = min(fastest_exact, of_exact)
-        measured[form.name] = _compared(found, wanted, batch_size / seconds, of_exact / seconds)
+        measured[form.name] = _compared(found, wanted, batch_size / seconds)
         # Before the next one is built: a name would keep it.
         del network
-    measured = {question.exact.name: _compared(wanted, wanted, batch_size / fastest_exact, 1.0)} | measured
+    measured = {question.exact.name: _compared(wanted, wanted, batch_size / fastest_exact)} | measured
     return Choice(_best(measured, question.precision), measured, len(same_size))
 
 
 def _seconds_beside(network: nn.Module, exact: nn.Module, batch: Tensor) -> tuple[float, float]:
-    """Returns the seconds of a form and of the exact one: in turns, so that a busy machine is busy for both."""
+    """Returns the seconds of a form and of the exact one, in turns: a machine is seldom busy for all of them."""
     seconds = [float("inf"), float("inf")]
     for _ in range(_ROUNDS):
         for place, one in enumerate((network, exact)):
@@ -176,11 +174,10 @@ def _seconds(form: nn.Module, batch: Tensor) -> float:
     return fastest
 
 
-def _compared(found: Tensor, exact: Tensor, images_per_second: float, times_exact: float) -> Measured:
+def _compared(found: Tensor, exact: Tensor, images_per_second: float) -> Measured:
     difference = (found - exact).double()
     return Measured(
         images_per_second=images_per_second,
-        times_exact=times_exact,
         largest=float(difference.abs().max()),
         rms=float(difference.square().mean().sqrt()),
         spread=float(exact.double().std()),
@@ -194,12 +191,12 @@ def _best(measured: Mapping[str, Measured], precision: str) -> str:
         names = [name for name in measured if name.split()[0] == precision]
         if not names:
             raise SettingsError(f"Nothing that is installed here runs this network in {precision}.")
-        return max(names, key=lambda name: measured[name].times_exact)
-    best, least = "fp32", _GAIN * measured["fp32"].times_exact
+        return max(names, key=lambda name: measured[name].images_per_second)
+    best, least = "fp32", _GAIN * measured["fp32"].images_per_second
     for name, found in measured.items():
         is_close = found.rms <= LIMITS[name.split()[0]] * found.spread and found.top1 == 1
-        if is_close and found.times_exact > least:
-            best, least = name, found.times_exact
+        if is_close and found.images_per_second > least:
+            best, least = name, found.images_per_second
     return best
 
 

@@ -24,7 +24,7 @@ def test_bench_table__a_row_for_what_runs() -> None:
 
 
 def test_bench_notes__what_auto_takes_and_what_is_missing() -> None:
-    choice = Choice("fp32", {"fp32": Measured(7.0, 7.0, 0.0, 0.0, 1.0, 1.0)}, 20)
+    choice = Choice("fp32", {"fp32": Measured(7.0, 0.0, 0.0, 1.0, 1.0)}, 20)
     auto, refused, missing = bench_notes(forms(), {8: choice}, ["openvino"])
     assert auto.startswith("Batches of 8: auto: fp32 by torch")
     assert refused == "torch int8 does not run here: It has no weights [here]."

@@ -77,11 +77,7 @@ def test_answering_model__goes_through_the_stream(model: OpenedModel) -> None:
 def test_answering_model__auto_takes_what_was_chosen(
     model: OpenedModel, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choice, asked, told = (
-        Choice("bf16", {"bf16": Measured(2, 2, 0, 0, 1, 1), "fp32": Measured(1, 1, 0, 0, 1, 1)}, 20),
-        [],
-        [],
-    )
+    choice, asked, told = Choice("bf16", {"bf16": Measured(2, 0, 0, 1, 1), "fp32": Measured(1, 0, 0, 1, 1)}, 20), [], []
     monkeypatch.setattr(
         module, "choose_form", lambda question, folder, batch_size: asked.append((question, batch_size)) or choice
     )
@@ -111,7 +107,7 @@ def test_answering_model__auto_asks_for_every_form_that_is_there(
     precision: str, expected: list[str], model: OpenedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    choice = Choice("fp32", {"fp32": Measured(1, 1, 0, 0, 1, 1)}, 20)
+    choice = Choice("fp32", {"fp32": Measured(1, 0, 0, 1, 1)}, 20)
     monkeypatch.setattr(module, "choose_form", lambda question, folder, batch_size: asked.append(question) or choice)
     monkeypatch.setattr(module, "installed_runtimes", lambda: ["openvino", "onnxruntime"])
     answering_model(model, InferenceSettings(precision, "auto"), batch_size=4)
@@ -122,7 +118,7 @@ def test_answering_model__auto_runs_what_it_takes(
     model: OpenedModel, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxruntime", reason="it runs the network")
-    names = {"fp32": Measured(1, 1, 0, 0, 1, 1), "fp32 by onnxruntime": Measured(2, 2, 0, 0, 1, 1)}
+    names = {"fp32": Measured(1, 0, 0, 1, 1), "fp32 by onnxruntime": Measured(2, 0, 0, 1, 1)}
     monkeypatch.setattr(
         module, "choose_form", lambda question, folder, batch_size: Choice("fp32 by onnxruntime", names, 9)
     )
